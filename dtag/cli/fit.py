@@ -1,0 +1,92 @@
+"""dtag fit"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from rich.console import Console
+
+from dtag.errors import UsageError
+
+EXAMPLES = """Examples:
+  dtag fit --config conf/hopper.yaml ag.eta=0.01 --preset small
+  dtag fit --resume runs/hopper/NAME"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = EXAMPLES
+    parser.add_argument(
+        "--config", action="append", metavar="YAML", help="a file, or a shipped config; may be repeated, later ones win"
+    )
+    parser.add_argument("--preset", metavar="NAME", help="conf/presets/NAME.yaml merged over the config: small")
+    parser.add_argument("--seeds", metavar="A..B", help="one run a seed: 0..4, or 0,2,7")
+    parser.add_argument("--resume", metavar="RUN", help="continue the run in this folder")
+    parser.add_argument(
+        "--stage", choices=("all", "critic", "policy"), default=None, help="also as stage=critic; default all"
+    )
+    parser.set_defaults(takes_overrides=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    from dtag.report.console import print_summary
+    from dtag.training.experiment import resolve
+    from dtag.training.fit import fit
+    from dtag.training.run_folder import is_first_rank
+
+    console = Console(quiet=not is_first_rank())
+    stage, overrides = _stage(args)
+    if args.resume is not None:
+        if args.config or overrides or args.preset or args.seeds:
+            raise UsageError(
+                "--resume continues a run with its own config: give no --config, --preset, --seeds or overrides with it"
+            )
+        return _resume(args.resume, stage, console)
+    if not args.config:
+        raise UsageError("dtag fit needs --config, e.g. --config conf/hopper.yaml (or --resume RUN)")
+    config = resolve(args.config, overrides, args.preset)
+    for seed in _seeds(args.seeds, config["seed"]):
+        own = {**config, "seed": seed}
+        result = fit(own, stage=stage, key=f"seed-{seed}" if args.seeds else "", report=_reporter(console))
+        print_summary(result, own, console)
+    return 0
+
+
+def _resume(folder: str, stage: Any, console: Console) -> int:
+    from pathlib import Path
+
+    from dtag.report.console import print_summary
+    from dtag.training.fit import fit, read_run_config
+    from dtag.training.run_folder import RunFolder
+
+    seeds = sorted(Path(folder).glob("seed-*"))
+    for path in seeds or [Path(folder)]:
+        run_folder = RunFolder(path)
+        config = read_run_config(run_folder)
+        result = fit(config, stage=stage, resume=path, report=_reporter(console))
+        print_summary(result, config, console)
+    return 0
+
+
+def _stage(args: argparse.Namespace) -> tuple[Any, list[str]]:
+    """The stage from --stage or stage=..., and the other overrides."""
+    written = [word.partition("=")[2] for word in args.overrides if word.startswith("stage=")]
+    stage = args.stage or (written[-1] if written else "all")
+    if stage not in ("all", "critic", "policy"):
+        raise UsageError(f"stage={stage} is not one of all, critic, policy")
+    return stage, [word for word in args.overrides if not word.startswith("stage=")]
+
+
+def _seeds(text: str | None, default: int) -> list[int]:
+    """ "0..4" -> 0, 1, 2, 3, 4; "0,2,7" -> those."""
+    if text is None:
+        return [default]
+    try:
+        first, dots, last = text.partition("..")
+        return list(range(int(first), int(last) + 1)) if dots else [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"--seeds {text!r} is neither a range like 0..4 nor a list like 0,2,7") from None
+
+
+def _reporter(console: Console) -> Any:
+    return lambda line: console.print(f"[dim]·[/dim] {line}", highlight=False)

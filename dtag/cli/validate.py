@@ -1,0 +1,66 @@
+"""dtag validate"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "Example:\n  dtag validate --ckpt runs/hopper/NAME ag.n_steps=20 eval.episodes=100"
+    parser.add_argument("--ckpt", required=True, metavar="FILE", help="an agent.ckpt, or the run folder that holds it")
+    parser.add_argument("--json", metavar="FILE", help="where summary and rows go; default: beside the checkpoint")
+    parser.add_argument(
+        "--trust", action="store_true", help="allow a checkpoint that imports modules outside dtag, torch and lightning"
+    )
+    parser.set_defaults(takes_overrides=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    from dtag.report.console import refinement_in_words, score_table
+    from dtag.training.atomic_file import write_text_atomically
+    from dtag.training.run_folder import is_first_rank, provenance
+    from dtag.training.validate import validate
+
+    first = is_first_rank()
+    console = Console(quiet=not first)
+    with episode_progress(console) as progress:
+        task = progress.add_task("episodes", total=None, steps="")
+        result = validate(
+            args.ckpt,
+            args.overrides,
+            trust=args.trust,
+            on_step=lambda steps, finished: progress.update(task, completed=finished, steps=f"{steps:,} steps"),
+        )
+    if not first:
+        return 0
+    console.print(score_table(result.summary, result.spec.info.reference, f"{args.ckpt} · {result.spec.info.id}"))
+    if result.config["ag"] is not None and "AG on" in result.summary:
+        console.print(refinement_in_words(result.config, result.action_gradient_rms), highlight=False)
+    path = Path(args.json) if args.json else _beside(args.ckpt)
+    contents = {"provenance": provenance(), "config": result.config, "summary": result.summary, "rows": result.rows}
+    write_text_atomically(json.dumps(contents, indent=1) + "\n", path)
+    console.print(f"rows: {path}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def episode_progress(console: Console) -> Progress:
+    """A bar of finished episodes with the environment steps beside it."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[steps]}"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    )
+
+
+def _beside(checkpoint: str) -> Path:
+    path = Path(checkpoint)
+    return path / "validate.json" if path.is_dir() else path.with_name(f"{path.stem}.validate.json")

@@ -1,0 +1,171 @@
+"""From YAML files and overrides to one plain dict, not yet checked against a schema."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError, YAMLError
+
+from dtag.config.nearest import did_you_mean, nearest
+from dtag.config.values import is_component, show
+from dtag.errors import UsageError
+
+
+def load_config(
+    paths: Sequence[str | Path], overrides: Sequence[str] = (), base: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """The YAML files merged in order, then the overrides ("ag.eta=0.1"), then ${...} resolved: a plain dict.
+
+    Mappings merge, everything else replaces; "losses.pg=null" removes a component. `base` is an already resolved config
+    (a checkpoint's) to start from; a "${" in its texts stays text.
+    """
+    config = OmegaConf.create(_escape(base or {}))
+    for path in paths:
+        config = cast(DictConfig, OmegaConf.merge(config, _read_yaml(Path(find_config(str(path))))))
+    for override in overrides:
+        raw = cast(dict[str, Any], OmegaConf.to_container(config))
+        config = cast(DictConfig, OmegaConf.merge(config, _parse_override(override, raw)))
+    return _resolve(config)
+
+
+def to_yaml(config: dict[str, Any]) -> str:
+    """A resolved config as YAML text that `load_config` reads back unchanged."""
+    return OmegaConf.to_yaml(OmegaConf.create(_escape(config)))
+
+
+def find_config(path: str) -> Path:
+    """The file at `path`, else the shipped config of that name: "conf/hopper.yaml", "hopper.yaml" or "hopper"."""
+    given = Path(path).expanduser()
+    if given.is_file():
+        return given
+    folder = shipped_folder()
+    inner = path.removeprefix("conf/")
+    for name in (inner, f"{inner}.yaml") if not given.is_absolute() else ():
+        if (folder / name).is_file():
+            return folder / name
+    known = {found.relative_to(folder).with_suffix("").as_posix() for found in folder.rglob("*.yaml")}
+    wanted = Path(inner.removesuffix(".yaml"))
+    same_name = [other for other in sorted(known) if Path(other).name == wanted.name]
+    offers = did_you_mean(dict.fromkeys([*same_name, *nearest(wanted.as_posix(), known)]))
+    raise UsageError(f"there is no config '{path}', neither a file nor a shipped one{offers}")
+
+
+def shipped_folder() -> Path:
+    """The folder of the shipped configs: dtag/conf in an installed wheel, conf beside dtag in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    return package / "conf" if (package / "conf").is_dir() else package.parent / "conf"
+
+
+def _read_yaml(path: Path) -> DictConfig:
+    try:
+        config = OmegaConf.load(path)
+    except MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UsageError(f"{path}{line}: not valid YAML: {error.problem or error.context}") from error
+    except (YAMLError, UnicodeDecodeError, OmegaConfBaseException, OSError) as error:
+        raise UsageError(f"{path}: cannot be read: {_first_line(error)}") from error
+    if not isinstance(config, DictConfig):
+        raise UsageError(f"{path}: a config is a mapping of keys to values, this is a list")
+    bad = next(_bad_keys(OmegaConf.to_container(config), ""), None)
+    if bad is not None:
+        raise UsageError(f"{path}: the key '{bad}' is not text to YAML: put it in quotes")
+    return config
+
+
+def _bad_keys(value: Any, prefix: str) -> Iterator[str]:
+    """The full keys in nested mappings that are not text."""
+    if isinstance(value, dict):
+        for name, entry in value.items():
+            if not isinstance(name, str):
+                yield f"{prefix}{name}"
+            yield from _bad_keys(entry, f"{prefix}{name}.")
+    elif isinstance(value, list):
+        for index, entry in enumerate(value):
+            yield from _bad_keys(entry, f"{prefix}{index}.")
+
+
+def _parse_override(override: str, config: dict[str, Any]) -> DictConfig:
+    """The override as a config to merge over the one it changes."""
+    key, equals, _ = override.partition("=")
+    names = re.sub(r"\[([^\]]*)\]", r".\1", key).split(".")
+    if not equals or not all(re.fullmatch(r"[^\s\[\]{}]+", name) for name in names):
+        raise UsageError(f"the override '{override}' is not of the form key=value, like ag.eta=0.1")
+    try:
+        parsed = OmegaConf.from_dotlist([override])
+    except (YAMLError, OmegaConfBaseException) as error:
+        raise UsageError(f"the override '{override}' has a value that is not valid YAML: {_problem(error)}") from error
+    bad = next(_bad_keys(OmegaConf.to_container(parsed), ""), None)
+    if bad is not None:
+        raise UsageError(f"the override '{override}' has the key '{bad}', which is not text: put it in quotes")
+    _check_way(override, names, config)
+    if override.endswith("=null"):
+        _check_removal(override, names, config)
+    return parsed
+
+
+def _check_way(override: str, names: list[str], config: Any) -> None:
+    """Refuses an override whose key leads through something that has no keys."""
+    for depth, name in enumerate(names[:-1], 1):
+        config = config.get(name)
+        if config is None:
+            return
+        if isinstance(config, dict):
+            continue
+        parent = ".".join(names[:depth])
+        what = "a list: write all of it, like " + f"{parent}=[1,2]" if isinstance(config, list) else show(config)
+        raise UsageError(f"the override '{override}' cannot be applied: '{parent}' is {what}, not a mapping")
+
+
+def _check_removal(override: str, names: list[str], config: dict[str, Any]) -> None:
+    """Refuses to remove a named component that is not there: it would be a misspelling without an effect."""
+    siblings: Any = config
+    for name in names[:-1]:
+        siblings = (siblings or {}).get(name)
+    if len(names) < 2 or not siblings or names[-1] in siblings:
+        return
+    if all(entry is None or is_component(entry) for entry in siblings.values()):
+        offers = did_you_mean(f"{'.'.join(names[:-1])}.{name}" for name in nearest(names[-1], siblings))
+        raise UsageError(f"the override '{override}' removes nothing: there is {', '.join(siblings)}{offers}")
+
+
+def _resolve(config: DictConfig) -> dict[str, Any]:
+    try:
+        return cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
+    except OmegaConfBaseException as error:
+        where = f"{error.full_key}: " if getattr(error, "full_key", None) else ""
+        missing = re.search(r"Interpolation key '([^']*)' not found", str(error))
+        if missing is None:
+            raise UsageError(f"{where}{_first_line(error)}") from error
+        offers = did_you_mean(nearest(missing[1], _full_keys(OmegaConf.to_container(config), "")))
+        raise UsageError(f"{where}${{{missing[1]}}} names a key that the config does not write{offers}") from error
+
+
+def _full_keys(value: Any, prefix: str) -> Iterator[str]:
+    if isinstance(value, dict):
+        for name, entry in value.items():
+            yield f"{prefix}{name}"
+            yield from _full_keys(entry, f"{prefix}{name}.")
+
+
+def _escape(value: Any) -> Any:
+    """The value with every "${" in its texts escaped, so that OmegaConf reads it as text."""
+    if isinstance(value, dict):
+        return {name: _escape(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_escape(entry) for entry in value]
+    if isinstance(value, str):
+        return re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
+    return value
+
+
+def _problem(error: Exception) -> str:
+    return error.problem or _first_line(error) if isinstance(error, MarkedYAMLError) else _first_line(error)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,0 +1,21 @@
+"""What losses, refiners and rollouts ask of a critic."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+from dtag.critic.networks import QChoice
+
+
+class Critic(Protocol):
+    """Q over normalised states (B, S) and actions (B, A) in environment units, in units of the critic's own reward."""
+
+    def q(self, states: Tensor, actions: Tensor) -> Tensor:
+        """Every member's Q, (n_q, B)."""
+        ...
+
+    def q_reduced(self, states: Tensor, actions: Tensor, choice: QChoice = "min", kappa: float = 1.0) -> Tensor:
+        """One Q per row, (B,); "lower_bound" is mean - kappa * std over the members."""
+        ...

@@ -1,0 +1,172 @@
+"""TrajectoryDataModule: offline data as Lightning sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import numpy as np
+import torch
+from lightning import LightningDataModule
+
+from dtag.data.dataset import Dataset
+from dtag.data.load import load_dataset
+from dtag.data.segments import SegmentBatch, SegmentSampler, Start, Weighting
+from dtag.data.spec import DataSpec, RewardRule, make_spec
+from dtag.data.step_generator import step_generator
+from dtag.data.transitions import TransitionBatch, TransitionSampler
+from dtag.errors import UsageError
+
+Batch = SegmentBatch | TransitionBatch | None
+
+
+class StepLoader:
+    """One batch per training step, a function of the step alone.
+
+    Its state is the next step's number: a resumed run continues with the batch an uninterrupted one would have drawn.
+    """
+
+    def __init__(self, draw: Callable[[int], Batch], n_steps: int) -> None:
+        self.draw, self.n_steps, self.next_step = draw, n_steps, 0
+
+    def __len__(self) -> int:
+        return self.n_steps
+
+    def __iter__(self) -> Iterator[Batch]:
+        start = self.next_step % self.n_steps
+        for step in range(start, self.n_steps):
+            self.next_step = step + 1
+            yield self.draw(step)
+
+    def state_dict(self) -> dict[str, int]:
+        return {"next_step": self.next_step}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.next_step = state["next_step"]
+
+
+class TrajectoryDataModule(LightningDataModule):
+    """K-step segments for the policy or transitions for the critic, from any source `load_dataset` knows.
+
+    id: dataset id, D4RL name or file; several joined by "+". context_length: K. batch_size: segments per step and rank.
+    weighting, start: see SegmentSampler. return_scale: divides returns-to-go; about the best return in hundreds.
+    reward_rule: the critic's reward, see make_spec. held_out: share of the trajectories kept from the policy for
+    validation losses. n_validation_batches: per validation and rank. on_device: gather on the GPU when the data takes
+    under a quarter of its free memory.
+    """
+
+    def __init__(
+        self,
+        id: str,
+        *,
+        seed: int = 0,
+        context_length: int = 20,
+        batch_size: int = 128,
+        weighting: Weighting = "uniform",
+        start: Start = "inside",
+        return_scale: float = 1000.0,
+        reward_rule: RewardRule = "raw",
+        held_out: float = 0.05,
+        n_validation_batches: int = 4,
+        on_device: bool = True,
+    ) -> None:
+        super().__init__()
+        if not 0.0 <= held_out < 1.0:
+            raise UsageError(f"data.held_out must lie in [0, 1), not {held_out}")
+        self.id, self.seed, self.context_length, self.batch_size = id, seed, context_length, batch_size
+        self.weighting, self.start, self.return_scale, self.reward_rule = weighting, start, return_scale, reward_rule
+        self.held_out, self.n_validation_batches, self.on_device = held_out, n_validation_batches, on_device
+        self.serve_nothing()
+        self._dataset: Dataset | None = None
+        self._spec: DataSpec | None = None
+
+    @property
+    def dataset(self) -> Dataset:
+        """The loaded dataset; loads it on first use."""
+        if self._dataset is None:
+            self._dataset = load_dataset(self.id)
+        return self._dataset
+
+    @property
+    def spec(self) -> DataSpec:
+        if self._spec is None:
+            self._spec = make_spec(self.dataset, return_scale=self.return_scale, reward_rule=self.reward_rule)
+        return self._spec
+
+    def serve_nothing(self) -> None:
+        """Forget what `serve` asked for."""
+        self.kind: Literal["segments", "transitions", "nothing"] = "nothing"
+        self.n_steps, self.transition_batch_size, self.updates_per_step = 0, 0, 1
+
+    def serve(
+        self,
+        kind: Literal["segments", "transitions"],
+        n_steps: int,
+        *,
+        batch_size: int = 256,
+        updates_per_step: int = 1,
+    ) -> TrajectoryDataModule:
+        """Choose what the training loader yields, for how many steps. batch_size, updates_per_step: of transitions.
+
+        A step's batch of transitions holds updates_per_step batches end to end.
+        """
+        self.kind, self.n_steps = kind, n_steps
+        self.transition_batch_size, self.updates_per_step = batch_size, updates_per_step
+        return self
+
+    def split(self) -> tuple[np.ndarray, np.ndarray]:
+        """(train, held out) episode indices; every rank and stage of one seed gets the same split."""
+        episodes = np.random.default_rng(self.seed).permutation(self.dataset.trajectories.n_episodes)
+        n_held_out = int(self.held_out * len(episodes))
+        return np.sort(episodes[n_held_out:]), np.sort(episodes[:n_held_out])
+
+    def segment_sampler(self, part: Literal["train", "held_out", "all"] = "train") -> SegmentSampler:
+        train, held_out = self.split()
+        trajectories = self.dataset.trajectories
+        if part != "all" and len(held_out):
+            trajectories = trajectories.select(train if part == "train" else held_out)
+        return SegmentSampler(
+            trajectories, self.spec, context_length=self.context_length, weighting=self.weighting, start=self.start
+        )
+
+    def transition_sampler(self) -> TransitionSampler:
+        """All steps: the critic is not validated on held-out episodes, so it learns from every transition."""
+        return TransitionSampler(self.dataset.trajectories, self.spec)
+
+    def train_dataloader(self) -> StepLoader:
+        rank, device = self._rank(), self._device()
+        if self.kind == "transitions":
+            transitions, size = self.transition_sampler().to(device), self.transition_batch_size * self.updates_per_step
+            return StepLoader(
+                lambda step: transitions.sample(size, step_generator(self.seed, "transitions", rank, step, device)),
+                self.n_steps,
+            )
+        segments = self.segment_sampler("train").to(device)
+        return StepLoader(
+            lambda step: segments.sample(self.batch_size, step_generator(self.seed, "segments", rank, step, device)),
+            self.n_steps,
+        )
+
+    def val_dataloader(self) -> StepLoader | list[None]:
+        """The same held-out segments at every validation; one empty batch where there are none, so that callbacks run."""
+        held_out = self.split()[1]
+        if self.kind != "segments":
+            return []
+        if not self.dataset.trajectories.complete[held_out].any():
+            return StepLoader(lambda _: None, 1)
+        sampler, rank = self.segment_sampler("held_out"), self._rank()
+        return StepLoader(
+            lambda step: sampler.sample(self.batch_size, step_generator(self.seed, "held_out", rank, step)),
+            self.n_validation_batches,
+        )
+
+    def _rank(self) -> int:
+        return self.trainer.global_rank if self.trainer is not None else 0
+
+    def _device(self) -> torch.device:
+        device = self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu")
+        if device.type != "cuda" or not self.on_device:
+            return torch.device("cpu")
+        free, _ = torch.cuda.mem_get_info(device)
+        needed = 2 * self.dataset.trajectories.states.nbytes
+        return device if needed < free / 4 else torch.device("cpu")

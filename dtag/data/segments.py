@@ -1,0 +1,102 @@
+"""K-step segments for sequence policies: one vectorised gather from flat arrays.
+
+Letters: N steps, M episodes, B batch, K context steps, S state dim, A action dim.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dtag.data.spec import DataSpec
+from dtag.data.trajectories import Trajectories
+from dtag.errors import DataError
+
+Weighting = Literal["uniform", "length"]
+Start = Literal["inside", "anywhere"]
+
+
+class SegmentBatch(NamedTuple):
+    """B segments of up to K steps, padded with zeros on the right.
+
+    states (B, K, S) normalised, actions (B, K, A), returns_to_go (B, K, 1) scaled, timesteps (B, K) long,
+    mask (B, K) bool, True = valid, rows (B, K) long: where each step lies in the packed data (padding repeats the last).
+    """
+
+    states: Tensor
+    actions: Tensor
+    returns_to_go: Tensor
+    timesteps: Tensor
+    mask: Tensor
+    rows: Tensor
+
+
+class SegmentSampler:
+    """Draws segments of complete episodes, with replacement.
+
+    weighting: "uniform" over trajectories (Reinformer) or proportional to "length" (DT, ODT, CORL). start: "inside"
+    keeps the window within the episode, so it is short only if the episode is (Reinformer); "anywhere" starts at any
+    step, so windows at an episode's end are short (DT, ODT, CORL). Unfinished episodes are left out: their
+    return-to-go is not a return.
+
+    Raises DataError when no episode is complete.
+    """
+
+    def __init__(
+        self, trajectories: Trajectories, spec: DataSpec, *, context_length: int, weighting: Weighting, start: Start
+    ) -> None:
+        complete = np.flatnonzero(trajectories.complete)
+        if not len(complete):
+            raise DataError(
+                f"{spec.info.id}: no episode ends (neither flag is ever set), so there is no return-to-go to learn from"
+            )
+        self.context_length, self.start = context_length, start
+        self.states = torch.from_numpy(spec.normalize(trajectories.states))
+        self.actions = torch.from_numpy(np.array(trajectories.actions))
+        self.returns_to_go = torch.from_numpy(trajectories.returns_to_go() / np.float32(spec.return_scale)).unsqueeze(1)
+        self.timesteps = torch.from_numpy(trajectories.timesteps())
+        self.first = torch.from_numpy(trajectories.offsets[complete])
+        self.lengths = torch.from_numpy(trajectories.lengths[complete])
+        self.weighted = weighting == "length"
+        self.cumulative = self.lengths.cumsum(0)
+
+    def to(self, device: torch.device | str) -> SegmentSampler:
+        """Moves the packed arrays, so that a batch is gathered where it is used. In place."""
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(self, name, value.to(device))
+        return self
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> SegmentBatch:
+        """batch_size segments."""
+        device = self.states.device
+        if self.weighted:
+            total = int(self.cumulative[-1])
+            drawn = torch.randint(total, (batch_size,), generator=generator, device=device)
+            episodes = torch.searchsorted(self.cumulative, drawn, right=True)
+        else:
+            episodes = torch.randint(len(self.first), (batch_size,), generator=generator, device=device)
+        lengths = self.lengths[episodes]
+        choices = lengths if self.start == "anywhere" else (lengths - self.context_length + 1).clamp(min=1)
+        uniform = torch.rand(batch_size, generator=generator, device=device, dtype=torch.float64)
+        return self.gather(episodes, (uniform * choices).long())
+
+    def gather(self, episodes: Tensor, starts: Tensor) -> SegmentBatch:
+        """The segments that begin at step `starts` (B,) of the sampler's `episodes` (B,)."""
+        offsets = torch.arange(self.context_length, device=starts.device)
+        remaining = (self.lengths[episodes] - starts).unsqueeze(1)
+        mask = offsets < remaining  # (B, K)
+        rows = (self.first[episodes] + starts).unsqueeze(1) + torch.minimum(offsets, remaining - 1)
+        flat, valid = rows.flatten(), mask.unsqueeze(2)
+        shape = (*rows.shape, -1)
+        return SegmentBatch(
+            states=self.states.index_select(0, flat).view(shape) * valid,
+            actions=self.actions.index_select(0, flat).view(shape) * valid,
+            returns_to_go=self.returns_to_go.index_select(0, flat).view(shape) * valid,
+            timesteps=self.timesteps.index_select(0, flat).view(rows.shape) * mask,
+            mask=mask,
+            rows=rows,
+        )

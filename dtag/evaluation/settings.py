@@ -1,0 +1,29 @@
+"""How an agent is evaluated: the `eval` section of a config."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """Evaluation by whole episodes, Action Gradient off and on in the same rollout.
+
+    environment: Gymnasium id, "module:Id" or "package.module:callable"; "dataset" takes the one the data names; null
+    skips rollouts. environment_kwargs: passed to it, over the dataset's own. max_episode_steps: null = the dataset's or
+    the environment's own limit. episodes: per setting; 100 for a difference worth claiming. seed: episode i is reset
+    with seed + i. rows: environments stepped at once. workers: processes that step them; 0 = this one, fastest on few
+    cores. block_size: rows per network call; results are bit-exact for one value of it, so it is part of the config.
+    target_return: raw initial return-to-go of a policy without a return model (DT); null where returns are predicted.
+    """
+
+    environment: str | None = "dataset"
+    environment_kwargs: dict[str, Any] = field(default_factory=dict)
+    max_episode_steps: int | None = None
+    episodes: int = 10
+    seed: int = 10_000
+    rows: int = 64
+    workers: int = 0
+    block_size: int = 16
+    target_return: float | None = None

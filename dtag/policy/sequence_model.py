@@ -1,0 +1,147 @@
+"""Tokens of (state, return-to-go, action) steps and the transformer over them.
+
+Letters: B batch, K steps, L tokens, P read positions, S state dim, A action dim, D hidden.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dtag.policy.transformer import Activation, CausalTransformer, DropoutPlace, Norm, Prefix
+
+TokenOrder = Literal["sra", "rsa"]
+Token = Literal["state", "return", "action"]
+ORDERS: dict[TokenOrder, tuple[Token, ...]] = {
+    "sra": ("state", "return", "action"),
+    "rsa": ("return", "state", "action"),
+}
+
+
+class Window(NamedTuple):
+    """K steps of context, oldest first, padded on the right; states normalised, returns scaled.
+
+    states (B, K, S), actions (B, K, A), returns_to_go (B, K, 1), timesteps (B, K) long, lengths (B,) valid steps.
+    """
+
+    states: Tensor
+    actions: Tensor
+    returns_to_go: Tensor
+    timesteps: Tensor
+    lengths: Tensor
+
+
+class SequenceModel(nn.Module):
+    """Embeds the three tokens of each step, adds the timestep's embedding, and runs a causal transformer.
+
+    token_order: "sra" (Reinformer: the return is predicted from the state before the action sees it) or "rsa"
+    (Decision Transformer). time_embedding: "absolute" adds a learned vector per timestep of the episode; "none" where
+    evaluation runs far beyond the trained lengths. norm "post", activation "gelu" and no embedding dropout are
+    Reinformer's; "pre", "gelu", 0.1 are CORL's DT. init: "torch" (Reinformer) or "normal", N(0, 0.02) (GPT-2, CORL).
+    """
+
+    def __init__(
+        self,
+        state_dim: int,
+        action_dim: int,
+        max_timestep: int,
+        *,
+        hidden: int,
+        n_layers: int,
+        n_heads: int,
+        token_order: TokenOrder,
+        time_embedding: Literal["absolute", "none"],
+        norm: Norm,
+        activation: Activation,
+        embedding_dropout: float,
+        attention_dropout: float,
+        attention_dropout_on: DropoutPlace,
+        residual_dropout: float,
+        init: Literal["torch", "normal"],
+    ) -> None:
+        super().__init__()
+        if hidden % n_heads:
+            raise ValueError(f"hidden={hidden} must be a multiple of n_heads={n_heads}")
+        self.order: tuple[Token, ...] = ORDERS[token_order]
+        self.embed_state = nn.Linear(state_dim, hidden)
+        self.embed_return = nn.Linear(1, hidden)
+        self.embed_action = nn.Linear(action_dim, hidden)
+        self.embed_time = nn.Embedding(max_timestep + 1, hidden) if time_embedding == "absolute" else None
+        self.norm = nn.LayerNorm(hidden)
+        self.dropout = nn.Dropout(embedding_dropout)
+        self.transformer = CausalTransformer(
+            hidden,
+            n_layers,
+            n_heads,
+            norm=norm,
+            activation=activation,
+            attention_dropout=attention_dropout,
+            attention_dropout_on=attention_dropout_on,
+            residual_dropout=residual_dropout,
+        )
+        if init == "normal":
+            self.apply(init_normal)
+
+    def encode(
+        self, states: Tensor, actions: Tensor, returns_to_go: Tensor, timesteps: Tensor, read: tuple[Token, ...]
+    ) -> Tensor:
+        """What each step's `read` tokens see, (B, K, len(read), D); tokens nobody reads at the end are not computed.
+
+        states (B, K, S), actions (B, K, A), returns_to_go (B, K, 1), timesteps (B, K).
+        """
+        n_steps = states.shape[1]
+        slots = torch.tensor([self.order.index(token) for token in read], device=states.device)
+        tokens = self._tokens(states, actions, returns_to_go, timesteps)[
+            :, : 3 * n_steps - 2 + int(max(map(self.order.index, read)))
+        ]
+        steps = 3 * torch.arange(n_steps, device=states.device)
+        out = self.transformer(tokens, (steps[:, None] + slots).flatten())
+        return out.unflatten(1, (n_steps, len(read)))
+
+    def encode_last(self, window: Window, read: Token) -> Tensor:
+        """What the `read` token of each row's newest step sees, (B, D)."""
+        return self._encode_last(window, read)[0][:, 0]
+
+    def encode_last_then(self, window: Window, read: Token) -> tuple[Tensor, list[Prefix], Tensor]:
+        """`encode_last` for the token before the newest return, ready for `extend_return`: output (B, D), prefix, count."""
+        out, prefixes, position = self._encode_last(window, read)
+        return out[:, 0], prefixes, position[:, 0] + 1
+
+    def extend_return(
+        self, returns_to_go: Tensor, timesteps: Tensor, prefixes: list[Prefix], n_valid: Tensor
+    ) -> Tensor:
+        """What a new return token (B, 1) at `timesteps` (B,) sees behind the prefix, (B, D). Order "sra" only."""
+        token = self.embed_return(returns_to_go)
+        if self.embed_time is not None:
+            token = token + self.embed_time(timesteps.clamp(max=self.embed_time.num_embeddings - 1))
+        token = self.norm(token).unsqueeze(1)  # evaluation only: no dropout
+        return self.transformer.extend(token, prefixes, n_valid)[:, 0]
+
+    def _encode_last(self, window: Window, read: Token) -> tuple[Tensor, list[Prefix], Tensor]:
+        slot = self.order.index(read)
+        tokens = self._tokens(*window[:4])[:, : 3 * window.states.shape[1] - 2 + slot]
+        position = (3 * (window.lengths - 1) + slot).unsqueeze(1)  # (B, 1)
+        out, prefixes = self.transformer.with_prefix(tokens, position)
+        return out, prefixes, position
+
+    def _tokens(self, states: Tensor, actions: Tensor, returns_to_go: Tensor, timesteps: Tensor) -> Tensor:
+        embedded = {
+            "state": self.embed_state(states),
+            "return": self.embed_return(returns_to_go),
+            "action": self.embed_action(actions),
+        }
+        tokens = torch.stack([embedded[token] for token in self.order], dim=2)  # (B, K, 3, D)
+        if self.embed_time is not None:
+            # Beyond the longest trained episode an embedding was never trained: hold the last one that was.
+            tokens = tokens + self.embed_time(timesteps.clamp(max=self.embed_time.num_embeddings - 1)).unsqueeze(2)
+        return self.dropout(self.norm(tokens.flatten(1, 2)))  # (B, 3K, D)
+
+
+def init_normal(module: nn.Module) -> None:
+    """GPT-2's initialisation: weights N(0, 0.02), biases 0, LayerNorm 1 and 0."""
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, std=0.02)
+    if isinstance(module, nn.Linear):
+        nn.init.zeros_(module.bias)

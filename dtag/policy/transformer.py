@@ -1,0 +1,158 @@
+"""Causal transformer blocks that compute only what is read.
+
+Two savings, neither of which changes a number that is read: the last block computes queries and MLP only at the
+positions whose outputs a head reads, and `extend` adds one token behind a prefix without computing the prefix again.
+
+Letters: B batch, L tokens, P read positions, D hidden, H heads.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Norm = Literal["pre", "post"]
+Activation = Literal["gelu", "relu"]
+DropoutPlace = Literal["weights", "output"]
+
+
+class Prefix(NamedTuple):
+    """Keys and values of one block over the tokens seen so far, each (B, H, L, D/H)."""
+
+    key: Tensor
+    value: Tensor
+
+
+class Block(nn.Module):
+    """Attention and MLP, each with a residual and a LayerNorm before ("pre") or after ("post") it.
+
+    attention_dropout acts on the attention "weights" (GPT-2, CORL) or on the heads' "output" (Reinformer).
+    """
+
+    def __init__(
+        self,
+        hidden: int,
+        n_heads: int,
+        *,
+        norm: Norm,
+        activation: Activation,
+        attention_dropout: float,
+        attention_dropout_on: DropoutPlace,
+        residual_dropout: float,
+    ) -> None:
+        super().__init__()
+        self.n_heads, self.pre_norm = n_heads, norm == "pre"
+        self.norm_attention, self.norm_mlp = nn.LayerNorm(hidden), nn.LayerNorm(hidden)
+        # Three tensors, computed in one product: LAMB's trust ratio is per tensor, and Reinformer's are apart.
+        self.query, self.key, self.value = (nn.Linear(hidden, hidden) for _ in range(3))
+        self.attention_out = nn.Linear(hidden, hidden)
+        self.mlp_in, self.mlp_out = nn.Linear(hidden, 4 * hidden), nn.Linear(4 * hidden, hidden)
+        self.activation = F.gelu if activation == "gelu" else F.relu
+        self.weights_dropout = attention_dropout if attention_dropout_on == "weights" else 0.0
+        self.output_dropout = nn.Dropout(attention_dropout if attention_dropout_on == "output" else 0.0)
+        self.residual_dropout = nn.Dropout(residual_dropout)
+
+    def forward(self, x: Tensor, read: Tensor | None = None, mask: Tensor | None = None) -> tuple[Tensor, Prefix]:
+        """Outputs at all positions, or at `read` (P,) or (B, P) only, and the keys and values of all positions.
+
+        x: (B, L, D). mask: bool, True = may attend, broadcastable to (B, 1, P, L); needed when `read` is given,
+        plain causal otherwise. Returns (B, L or P, D).
+        """
+        normed = self.norm_attention(x) if self.pre_norm else x
+        if read is None:
+            query, key, value = self._project(normed, self.query, self.key, self.value)
+        else:
+            x = _take(x, read)
+            (query,) = self._project(_take(normed, read), self.query)
+            key, value = self._project(normed, self.key, self.value)
+        return self._finish(x, query, key, value, mask, is_causal=read is None), Prefix(key, value)
+
+    def extend(self, x: Tensor, prefix: Prefix, mask: Tensor) -> Tensor:
+        """Outputs (B, 1, D) of one more token x (B, 1, D) behind `prefix`; mask (B, 1, 1, L + 1), itself last."""
+        normed = self.norm_attention(x) if self.pre_norm else x
+        query, key, value = self._project(normed, self.query, self.key, self.value)
+        key, value = torch.cat([prefix.key, key], dim=2), torch.cat([prefix.value, value], dim=2)
+        return self._finish(x, query, key, value, mask, is_causal=False)
+
+    def _finish(
+        self, x: Tensor, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool
+    ) -> Tensor:
+        dropout = self.weights_dropout if self.training else 0.0
+        attended = F.scaled_dot_product_attention(query, key, value, mask, dropout, is_causal=is_causal)
+        attended = self.output_dropout(attended).transpose(1, 2).flatten(2)  # (B, P, D)
+        x = x + self.residual_dropout(self.attention_out(attended))
+        if not self.pre_norm:
+            x = self.norm_attention(x)
+        inner = self.norm_mlp(x) if self.pre_norm else x
+        x = x + self.residual_dropout(self.mlp_out(self.activation(self.mlp_in(inner))))
+        return x if self.pre_norm else self.norm_mlp(x)
+
+    def _project(self, x: Tensor, *layers: nn.Linear) -> list[Tensor]:
+        """Each layer's output in heads, (B, H, L, D/H)."""
+        weight, bias = torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers])
+        parts = F.linear(x, weight, bias).chunk(len(layers), dim=-1)
+        return [part.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for part in parts]
+
+
+class CausalTransformer(nn.Module):
+    """A stack of blocks; with pre-norm a final LayerNorm follows, with post-norm none does."""
+
+    def __init__(
+        self,
+        hidden: int,
+        n_layers: int,
+        n_heads: int,
+        *,
+        norm: Norm,
+        activation: Activation,
+        attention_dropout: float,
+        attention_dropout_on: DropoutPlace,
+        residual_dropout: float,
+    ) -> None:
+        super().__init__()
+        self.blocks: Any = nn.ModuleList(
+            Block(
+                hidden,
+                n_heads,
+                norm=norm,
+                activation=activation,
+                attention_dropout=attention_dropout,
+                attention_dropout_on=attention_dropout_on,
+                residual_dropout=residual_dropout,
+            )
+            for _ in range(n_layers)
+        )
+        self.final_norm = nn.LayerNorm(hidden) if norm == "pre" else nn.Identity()
+
+    def forward(self, x: Tensor, read: Tensor) -> Tensor:
+        """Outputs at the positions `read`, (P,) for all rows or (B, P) for each. x: (B, L, D) -> (B, P, D)."""
+        return self.with_prefix(x, read)[0]
+
+    def with_prefix(self, x: Tensor, read: Tensor) -> tuple[Tensor, list[Prefix]]:
+        """`forward`, and each block's keys and values for `extend`."""
+        prefixes = []
+        for block in self.blocks[:-1]:
+            x, prefix = block(x)
+            prefixes.append(prefix)
+        allowed = torch.arange(x.shape[1], device=x.device) <= read.unsqueeze(-1)  # (P, L) or (B, P, L)
+        x, prefix = self.blocks[-1](x, read, allowed if allowed.dim() == 2 else allowed.unsqueeze(1))
+        return self.final_norm(x), [*prefixes, prefix]
+
+    def extend(self, x: Tensor, prefixes: list[Prefix], n_valid: Tensor) -> Tensor:
+        """Output (B, 1, D) of the token x (B, 1, D) placed behind the first n_valid (B,) tokens of each row's prefix."""
+        n_keys = prefixes[0].key.shape[2]
+        position = torch.arange(n_keys + 1, device=x.device)
+        mask = (position < n_valid[:, None]) | (position == n_keys)  # (B, L + 1)
+        for block, prefix in zip(self.blocks, prefixes, strict=True):
+            x = block.extend(x, prefix, mask[:, None, None])
+        return self.final_norm(x)
+
+
+def _take(x: Tensor, read: Tensor) -> Tensor:
+    """Positions `read` (P,) or (B, P) of x (B, L, D)."""
+    if read.dim() == 1:
+        return x.index_select(1, read)
+    return x.gather(1, read.unsqueeze(-1).expand(-1, -1, x.shape[-1]))

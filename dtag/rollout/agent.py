@@ -1,0 +1,227 @@
+"""The one agent that evaluation, online collection, play and a user's own loop all run.
+
+Letters: E slots (rows at once), n rows acting, S state dim, A action dim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from dtag.critic.critic import Critic
+from dtag.data.spec import DataSpec
+from dtag.errors import DtagError
+from dtag.policy.policy import Policy, ReturnModel
+from dtag.refiners.action_gradient import RULES, ActionGradient
+from dtag.rollout.blocks import bucket_widths, in_blocks
+from dtag.rollout.context_rule import ContextRule, context_lengths
+from dtag.rollout.history import History
+from dtag.rollout.row_settings import RowSettings
+
+
+@dataclass(frozen=True)
+class ContextSettings:
+    """How much history the policy sees at evaluation.
+
+    rule: "chain" (paper 1, Sec. 4.1: grow backwards while each older step promises more return than the one after it),
+    "anchor" (while it promises more than now) or "off" (always `maximum`). maximum: at most so many steps; the return
+    model always sees that many.
+    """
+
+    rule: ContextRule = "chain"
+    maximum: int = 20
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What `act_rows` did: actions (n, A) executed; per row the window length, Q gained over the policy's action and the
+    distance moved (largest over action dims); zeros where nothing was refined.
+    """
+
+    actions: NDArray[np.float32]
+    context_length: NDArray[np.int64]
+    q_gain: NDArray[np.float32]
+    shift: NDArray[np.float32]
+
+
+class Agent:
+    """Return model + policy + refiner + critic over a batch of rows, each with its own history and settings.
+
+    Rows never influence each other: networks run in blocks of exactly `block_size` rows. target_return: raw initial
+    return-to-go for a policy without a return model, lowered by the rewards; None where returns are predicted.
+    action_gradient_rms: the data's root-mean-square action gradient of this critic, for eta in rms units.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        spec: DataSpec,
+        *,
+        return_model: ReturnModel | None = None,
+        critic: Critic | None = None,
+        refiner: ActionGradient | None = None,
+        context: ContextSettings | None = None,
+        target_return: float | None = None,
+        action_gradient_rms: float = 1.0,
+        block_size: int = 16,
+    ) -> None:
+        self.policy, self.spec, self.return_model = policy, spec, return_model
+        self.critic, self.refiner = critic, refiner
+        self.context = context or ContextSettings()
+        self.target_return, self.action_gradient_rms, self.block_size = target_return, action_gradient_rms, block_size
+        self.device = next(policy.parameters()).device
+        self.low = torch.tensor(spec.action_low, device=self.device)
+        self.high = torch.tensor(spec.action_high, device=self.device)
+        self.widths = bucket_widths(self.context.maximum)
+        self.reset()
+
+    @property
+    def default_settings(self) -> RowSettings:
+        """The settings of a row that is given none: refined when there is a critic and a refiner."""
+        if self.critic is None or self.refiner is None:
+            return RowSettings(context=self.context.rule)
+        return RowSettings(self.refiner.n_steps, self.refiner.eta, self.refiner.rule, self.context.rule)
+
+    def reset(self, n_slots: int = 1) -> None:
+        """Make room for n_slots rows, all at the start of an episode with the default settings."""
+        self.history = History(n_slots, self.context.maximum, self.spec.state_dim, self.spec.action_dim, self.device)
+        self.remaining = torch.zeros(n_slots, 1, dtype=torch.float64, device=self.device)  # raw return still to come
+        self.settings = [self.default_settings] * n_slots
+        self.restart(range(n_slots), self.settings)
+
+    def restart(self, slots: Sequence[int], settings: Sequence[RowSettings]) -> None:
+        """Begin a new episode in the given slots."""
+        self.history.clear(self._index(slots))
+        for slot, own in zip(slots, settings, strict=True):
+            if own.n_steps and (self.critic is None or self.refiner is None):
+                raise DtagError("Action Gradient needs a critic: this agent has none; fit one, or set ag.n_steps=0")
+            target = self.target_return if own.target_return is None else own.target_return
+            self.settings[slot], self.remaining[slot] = own, 0.0 if target is None else target
+
+    def act(self, state: ArrayLike, reward: ArrayLike = 0.0) -> NDArray[np.float32]:
+        """Action for one raw state (S,) -> (A,), or for every row (E, S) -> (E, A). Call `reset` before each episode.
+
+        reward: what the previous action earned; only policies with a target return use it.
+        Raises DtagError when the state has another shape.
+        """
+        array = np.asarray(state)
+        states = np.atleast_2d(array)
+        slots = range(len(self.settings))
+        if states.shape != (len(slots), self.spec.state_dim):
+            raise DtagError(
+                f"the agent acts on {len(slots)} row(s) of {self.spec.state_dim} state dims, not on {array.shape}: reset(n_rows)"
+            )
+        self.observe(slots, np.broadcast_to(reward, len(slots)))
+        actions = self.act_rows(slots, states).actions
+        return actions[0] if array.ndim == 1 else actions
+
+    def observe(self, slots: Sequence[int], rewards: ArrayLike) -> None:
+        """Lower the return still to come of the given rows by their rewards (n,)."""
+        earned = torch.as_tensor(np.asarray(rewards, dtype=np.float64), device=self.device)
+        self.remaining[self._index(slots)] -= earned.unsqueeze(1)
+
+    @torch.no_grad()
+    def act_rows(self, slots: Sequence[int], states: NDArray[Any]) -> Decision:
+        """Act in the given slots, on raw states (n, S)."""
+        rows = self._index(slots)
+        normalized = torch.from_numpy(self.spec.normalize(np.asarray(states))).to(self.device)
+        self.history.begin_step(rows, normalized)
+        lengths, actions = self._policy_action(rows)
+        actions = actions.clamp(self.low, self.high)
+        gain, shift = torch.zeros(len(rows), device=self.device), torch.zeros(len(rows), device=self.device)
+        refined = [i for i, slot in enumerate(slots) if self.settings[slot].n_steps > 0]
+        if refined:
+            at = self._index(refined)
+            better, gain[at] = self._refine(normalized[at], actions[at], [self.settings[slots[i]] for i in refined])
+            shift[at] = (better - actions[at]).abs().amax(1)
+            actions[at] = better
+        self.history.write_action(rows, actions)  # the executed action, not the policy's
+        return Decision(actions.cpu().numpy(), lengths.cpu().numpy(), gain.cpu().numpy(), shift.cpu().numpy())
+
+    def _policy_action(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Window lengths (n,) and the policy's actions (n, A); writes the newest return-to-go."""
+        available = self.history.available(rows)
+        action = None
+        if self.return_model is not None:
+            model = self.return_model
+            (predicted,) = self._by_width(rows, available, lambda window: (model.predict_return(window),))
+        elif self.policy.predicts_return:
+            predicted, action = self._by_width(rows, available, self.policy.predict_return_and_act)
+        else:
+            predicted = (self.remaining[rows] / self.spec.return_scale).float()
+        self.history.write_return(rows, predicted)
+        lengths = self._context_lengths(rows, available)
+        if action is None:
+            return lengths, self._by_width(rows, lengths, lambda window: (self.policy.act(window),))[0]
+        shorter = (lengths < available).nonzero()[:, 0]  # the others' windows were the ones already computed
+        if len(shorter):
+            (action[shorter],) = self._by_width(
+                rows[shorter], lengths[shorter], lambda window: (self.policy.act(window),)
+            )
+        return lengths, action
+
+    def _context_lengths(self, rows: Tensor, available: Tensor) -> Tensor:
+        lengths = available.clone()
+        returns = self.history.past_returns(rows)
+        rules = [self.settings[slot].context for slot in rows.tolist()]
+        for rule in set(rules) - {"off"}:
+            at = self._index([i for i, own in enumerate(rules) if own == rule])
+            lengths[at] = context_lengths(returns[at], available[at], rule=rule, maximum=self.context.maximum)
+        return lengths
+
+    def _by_width(self, rows: Tensor, lengths: Tensor, compute: Any) -> tuple[Tensor, ...]:
+        """compute(window) for each row, in blocks of rows whose windows share a width; results in the rows' order."""
+        results: list[Tensor] | None = None
+        shortest = 0
+        for width in self.widths:
+            at = ((lengths > shortest) & (lengths <= width)).nonzero()[:, 0]
+            shortest = width
+            if not len(at):
+                continue
+            parts = in_blocks(
+                self._on_windows(compute, rows[at], lengths[at], width), len(at), self.block_size, self.device
+            )
+            if results is None:
+                results = [part.new_empty(len(rows), *part.shape[1:]) for part in parts]
+            for result, part in zip(results, parts, strict=True):
+                result[at] = part
+        assert results is not None
+        return tuple(results)
+
+    def _on_windows(self, compute: Any, slots: Tensor, lengths: Tensor, width: int) -> Callable[[Tensor], Any]:
+        return lambda block: compute(self.history.window(slots[block], lengths[block], width))
+
+    def _refine(self, states: Tensor, actions: Tensor, settings: Sequence[RowSettings]) -> tuple[Tensor, Tensor]:
+        """Refined actions (n, A) and the Q gained (n,)."""
+        assert self.refiner is not None
+        assert self.critic is not None
+        refiner, q_function = self.refiner, self.refiner.q_function(self.critic)
+        eta = torch.tensor([own.eta for own in settings], device=self.device)
+        n_steps = torch.tensor([own.n_steps for own in settings], device=self.device)
+        rule = torch.tensor([RULES.index(own.rule) for own in settings], device=self.device)
+
+        def refine(i: Tensor) -> tuple[Tensor, Tensor]:
+            refined = refiner.refine(
+                q_function,
+                states[i],
+                actions[i],
+                self.low,
+                self.high,
+                eta=eta[i],
+                n_steps=n_steps[i],
+                rule=rule[i],
+                eta_scale=refiner.eta_scale(self.action_gradient_rms),
+            )
+            return refined.actions, refined.q_after - refined.q_before
+
+        better, gain = in_blocks(refine, len(states), self.block_size, self.device)
+        return better, gain
+
+    def _index(self, values: Sequence[int]) -> Tensor:
+        return torch.tensor(list(values), dtype=torch.long, device=self.device)

@@ -1,0 +1,238 @@
+"""Environments of a rollout: a plain list stepped in this process, or the same list spread over worker processes.
+
+Gymnasium's vector environments do not serve here: their autoreset steps finished environments and seeds only the first
+episode. These step exactly the slots they are told to and seed every episode.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple, Protocol
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from dtag.data.spec import DataSpec
+from dtag.errors import DtagError
+
+
+class Stepped(NamedTuple):
+    """states (n, S) after the step, rewards (n,) float64, terminated and truncated (n,) bool."""
+
+    states: NDArray[Any]
+    rewards: NDArray[np.float64]
+    terminated: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]
+
+
+class Environments(Protocol):
+    """E slots, each one environment."""
+
+    n_slots: int
+
+    def reset(self, slots: Sequence[int], seeds: Sequence[int]) -> NDArray[Any]:
+        """Begin an episode in each slot; states (n, S)."""
+        ...
+
+    def step(self, slots: Sequence[int], actions: NDArray[np.float32]) -> Stepped:
+        """One step in each of the given slots, the others untouched."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class EnvironmentFactory:
+    """Makes the evaluation's environment from its id or import path; picklable, for worker processes.
+
+    environment: a Gymnasium id ("Hopper-v5"), "module:Id" (the module registers it) or "package.module:name" (a callable
+    that returns an environment). max_episode_steps: None = the environment's own limit. observation_keys: entries of a
+    dict observation to join into the state.
+
+    Raises DtagError when it cannot be made, saying which package to install.
+    """
+
+    def __init__(
+        self,
+        environment: str,
+        kwargs: dict[str, Any] | None = None,
+        max_episode_steps: int | None = None,
+        observation_keys: Sequence[str] = (),
+    ) -> None:
+        self.environment, self.kwargs = environment, dict(kwargs or {})
+        self.max_episode_steps, self.observation_keys = max_episode_steps, tuple(observation_keys)
+
+    def __call__(self) -> gymnasium.Env[Any, Any]:
+        try:
+            made = self._make()
+        except DtagError:
+            raise
+        except (gymnasium.error.Error, ImportError, AttributeError) as error:
+            raise DtagError(
+                f"cannot make the environment {self.environment!r}: {error}.{_hint(self.environment)}"
+            ) from error
+        if self.observation_keys:
+            made = JoinedObservation(made, self.observation_keys)
+        return made
+
+    def _make(self) -> gymnasium.Env[Any, Any]:
+        limit = {} if self.max_episode_steps is None else {"max_episode_steps": self.max_episode_steps}
+        module, _, name = self.environment.partition(":")
+        if name:
+            made = getattr(importlib.import_module(module), name, None)
+            if callable(made):
+                environment = made(**self.kwargs)
+                return gymnasium.wrappers.TimeLimit(environment, **limit) if limit else environment
+        _silence_mujoco()
+        return gymnasium.make(self.environment, disable_env_checker=True, **limit, **self.kwargs)
+
+    def check(self, spec: DataSpec) -> None:
+        """Raises DtagError when the environment's dims are not the data's."""
+        environment = self()
+        state, action = environment.observation_space, environment.action_space
+        environment.close()
+        dims = (int(np.prod(state.shape or (0,))), int(np.prod(action.shape or (0,))))
+        if dims != (spec.state_dim, spec.action_dim):
+            raise DtagError(
+                f"{self.environment} has {dims[0]} state and {dims[1]} action dims, the data {spec.info.id} has "
+                f"{spec.state_dim} and {spec.action_dim}; set eval.environment to the one the data came from, or to null"
+            )
+
+
+class JoinedObservation(gymnasium.ObservationWrapper[Any, Any, Any]):
+    """Dict observation -> the given entries, flattened and joined."""
+
+    def __init__(self, environment: gymnasium.Env[Any, Any], keys: Sequence[str]) -> None:
+        super().__init__(environment)
+        self.keys = keys
+        space: Any = environment.observation_space
+        size = sum(int(np.prod(space[key].shape)) for key in keys)
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float64)
+
+    def observation(self, observation: Any) -> NDArray[np.float64]:
+        return np.concatenate([np.ravel(observation[key]) for key in self.keys])
+
+
+class InProcess:
+    """All environments in this process: the fastest on few cores."""
+
+    def __init__(self, factory: EnvironmentFactory, n_slots: int) -> None:
+        self.environments = [factory() for _ in range(n_slots)]
+        self.n_slots = n_slots
+
+    def reset(self, slots: Sequence[int], seeds: Sequence[int]) -> NDArray[Any]:
+        return np.stack(
+            [np.ravel(self.environments[s].reset(seed=seed)[0]) for s, seed in zip(slots, seeds, strict=True)]
+        )
+
+    def step(self, slots: Sequence[int], actions: NDArray[np.float32]) -> Stepped:
+        results = [self.environments[slot].step(action) for slot, action in zip(slots, actions, strict=True)]
+        states, rewards, terminated, truncated, _ = zip(*results, strict=True)
+        return Stepped(
+            np.stack([np.ravel(state) for state in states]),
+            np.array(rewards, np.float64),
+            np.array(terminated, bool),
+            np.array(truncated, bool),
+        )
+
+    def close(self) -> None:
+        for environment in self.environments:
+            environment.close()
+
+
+class OverWorkers:
+    """Slots dealt out over worker processes, each of which steps its share while the others step theirs."""
+
+    def __init__(self, factory: EnvironmentFactory, n_slots: int, n_workers: int) -> None:
+        self.n_slots, self.n_workers = n_slots, min(n_workers, n_slots)
+        context = multiprocessing.get_context("spawn")  # a forked child would inherit torch's thread pools
+        self.pipes: list[Connection] = []
+        self.processes = []
+        for worker in range(self.n_workers):
+            here, there = context.Pipe()
+            share = len(range(worker, n_slots, self.n_workers))
+            process = context.Process(target=_work, args=(there, factory, share), daemon=True)
+            process.start()
+            there.close()
+            self.pipes.append(here)
+            self.processes.append(process)
+
+    def reset(self, slots: Sequence[int], seeds: Sequence[int]) -> NDArray[Any]:
+        return self._ask("reset", slots, seeds)
+
+    def step(self, slots: Sequence[int], actions: NDArray[np.float32]) -> Stepped:
+        return self._ask("step", slots, actions)
+
+    def close(self) -> None:
+        for pipe, process in zip(self.pipes, self.processes, strict=True):
+            pipe.close()  # the worker's recv raises EOFError and it ends
+            process.join(timeout=5)
+            if process.is_alive():
+                process.kill()
+
+    def _ask(self, verb: str, slots: Sequence[int], values: Any) -> Any:
+        shares = [[i for i, slot in enumerate(slots) if slot % self.n_workers == w] for w in range(self.n_workers)]
+        for pipe, share in zip(self.pipes, shares, strict=True):
+            if share:
+                pipe.send((verb, [slots[i] // self.n_workers for i in share], [values[i] for i in share]))
+        answers = [self._answer(worker) for worker, share in enumerate(shares) if share]
+        order = np.argsort(np.concatenate([share for share in shares if share]))
+        if verb == "reset":
+            return np.concatenate(answers)[order]
+        return Stepped(*(np.concatenate(column)[order] for column in zip(*answers, strict=True)))
+
+    def _answer(self, worker: int) -> Any:
+        try:
+            answer = self.pipes[worker].recv()
+        except EOFError:
+            self.processes[worker].join(timeout=5)
+            code = self.processes[worker].exitcode
+            raise DtagError(
+                f"environment worker {worker} died (exit status {code}); use eval.workers=0 to see why"
+            ) from None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def _work(pipe: Connection, factory: EnvironmentFactory, n_slots: int) -> None:
+    """A worker's loop: (verb, slots, values) -> what InProcess answers, or the exception it raised."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    environments: InProcess | None = None
+    while True:
+        try:
+            verb, slots, values = pipe.recv()
+        except EOFError:
+            return
+        try:
+            environments = environments or InProcess(factory, n_slots)
+            pipe.send(getattr(environments, verb)(slots, values))
+        except Exception as error:  # noqa: BLE001 - handed to the parent, which raises it
+            pipe.send(DtagError(f"in an environment worker: {type(error).__name__}: {error}"))
+
+
+def make_environments(factory: EnvironmentFactory, n_slots: int, n_workers: int = 0) -> Environments:
+    """n_workers 0 or 1: in this process."""
+    return OverWorkers(factory, n_slots, n_workers) if n_workers > 1 else InProcess(factory, n_slots)
+
+
+def _silence_mujoco() -> None:
+    """mujoco 3.16 and later write an asset warning to stderr and a log file into the working directory."""
+    try:
+        import mujoco
+    except ImportError:
+        return
+    mujoco.set_mju_user_warning(lambda _: None)
+
+
+def _hint(environment: str) -> str:
+    if environment.partition("-")[0] in ("Hopper", "HalfCheetah", "Walker2d", "Ant", "Humanoid", "Swimmer", "Pusher"):
+        return " MuJoCo environments need: pip install 'dtag[mujoco]'"
+    if environment.startswith(("PointMaze", "AntMaze", "Adroit", "FrankaKitchen")):
+        return " This family needs: pip install 'dtag[robotics]'"
+    return " Give a Gymnasium id, 'module:Id' or 'package.module:callable'"

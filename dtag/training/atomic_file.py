@@ -1,0 +1,52 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from dtag.errors import DtagError
+
+
+def save_atomically(value: Any, path: Path) -> None:
+    """torch.save to a temporary file beside `path`, flushed to disk, then renamed over it.
+
+    Raises DtagError when the disk is full or the folder cannot be written; what stood at `path` still stands.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            torch.save(value, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # torch reports a failed write as RuntimeError
+        raise DtagError(f"cannot write {path}: {error}; the file before it, if any, is untouched") from error
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def write_text_atomically(text: str, path: Path) -> None:
+    """Like `save_atomically`, for text."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DtagError(f"cannot write {path}: {error}; the file before it, if any, is untouched") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Lightning's checkpoints, written atomically."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        save_atomically(checkpoint, Path(path))

@@ -1,0 +1,62 @@
+"""Checkpoints of a running stage, stopping it, and its progress bar."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+
+from dtag.training.signals import StopFlag, Stopped
+
+
+class LastCheckpoint(Callback):
+    """Writes `path` every so many batches; after a stop request, on any rank, writes it and raises Stopped on all.
+
+    Lightning's ModelCheckpoint counts optimiser steps and writes a folder of names; resuming needs one file, by batches.
+    """
+
+    def __init__(self, path: Path, every: int, flag: StopFlag) -> None:
+        self.path, self.every, self.flag = path, max(every, 1), flag
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        requested = self.flag.requested
+        if trainer.world_size > 1:
+            requested = trainer.strategy.reduce_boolean_decision(requested, all=False)
+        if requested or (batch_idx + 1) % self.every == 0:
+            trainer.save_checkpoint(self.path, weights_only=False)  # with optimisers and progress
+        if requested:
+            raise Stopped(
+                f"stopped; continue with: dtag fit --resume {self.path.parents[1]}", self.flag.exit_status or 143
+            )
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps the best; silent where the metric was not measured (no environment, or a stop during validation)."""
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        value = trainer.callback_metrics.get(str(self.monitor))
+        if value is not None and math.isfinite(float(value)):
+            super().on_validation_end(trainer, pl_module)
+
+
+class StageProgress(RichProgressBar):
+    """A bar of the stage's steps, with the loss and the latest score."""
+
+    def __init__(self, stage: str, n_steps: int) -> None:
+        super().__init__(refresh_rate=max(n_steps // 500, 1))
+        self.stage = stage
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return f"{self.stage:>9}"
+
+    def get_metrics(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
+        shown = super().get_metrics(trainer, pl_module)
+        shown.pop("v_num", None)
+        return shown

@@ -1,0 +1,208 @@
+"""agent.ckpt and critic.ckpt: plain containers that hold everything an agent needs, and how they are read.
+
+Loading never unpickles code (torch.load with weights_only=True), but building the objects imports what the config names;
+a file that names modules outside dtag, torch and lightning is refused unless it is trusted.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dtag.config.build import build, targets_named
+from dtag.config.load import load_config
+from dtag.config.schema import check
+from dtag.critic.critic import Critic
+from dtag.data.spec import DataSpec
+from dtag.errors import CheckpointError
+from dtag.rollout.agent import Agent
+from dtag.training.atomic_file import save_atomically
+from dtag.training.experiment import SCHEMA, build_agent, build_networks, spec_arguments
+
+FORMAT = 1
+TRUSTED_PREFIXES = ("dtag.", "torch.nn.", "torch.optim.", "lightning.pytorch.")
+
+
+def save_agent(
+    path: Path,
+    *,
+    config: dict[str, Any],
+    spec: DataSpec,
+    policy: nn.Module,
+    return_model: nn.Module | None,
+    critic: nn.Module | None,
+    action_gradient_rms: float,
+    step: int,
+) -> None:
+    """Write policy, return model, critic, DataSpec, config and versions to `path`, atomically."""
+    states = {"policy": policy, "return_model": return_model, "critic": critic}
+    save_atomically(
+        {
+            **_header("agent", config, spec, step),
+            **{name: None if module is None else _state(module) for name, module in states.items()},
+            "action_gradient_rms": float(action_gradient_rms),
+        },
+        path,
+    )
+
+
+def save_critic(
+    path: Path, *, config: dict[str, Any], spec: DataSpec, critic: nn.Module, action_gradient_rms: float, step: int
+) -> None:
+    """Write a critic that any run on the same data may share."""
+    contents = {"critic": _state(critic), "action_gradient_rms": float(action_gradient_rms)}
+    save_atomically({**_header("critic", config, spec, step), **contents}, path)
+
+
+def read_checkpoint(path: str | Path, *, trust: bool = False) -> dict[str, Any]:
+    """The contents of an agent.ckpt or critic.ckpt.
+
+    Raises CheckpointError when it is missing, not one, of another format, or names foreign modules and `trust` is False.
+    """
+    file = Path(path)
+    if file.is_dir():
+        file = file / "agent.ckpt"
+    if not file.is_file():
+        raise CheckpointError(
+            f"there is no checkpoint at {file}; a finished run has runs/<experiment>/<name>/agent.ckpt"
+        )
+    try:
+        contents = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch, zip and pickle raise many kinds for a bad file
+        raise CheckpointError(
+            f"{file} is not a readable checkpoint ({type(error).__name__}): truncated, or another program's"
+        ) from error
+    if not isinstance(contents, dict) or contents.get("format") != FORMAT or "spec" not in contents:
+        found = contents.get("format") if isinstance(contents, dict) else None
+        hint = (
+            "; it looks like Lightning's own: use the run's agent.ckpt"
+            if isinstance(contents, dict) and "state_dict" in contents
+            else ""
+        )
+        raise CheckpointError(f"{file} is not a dtag checkpoint of format {FORMAT} (found {found}){hint}")
+    foreign = foreign_targets(
+        {**contents["config"], "data_environment": {"environment": contents["spec"]["info"].get("environment")}}
+    )
+    if foreign and not trust:
+        raise CheckpointError(
+            f"{file} would run code outside dtag: {', '.join(foreign)}. If you trust its author, add --trust"
+        )
+    return contents
+
+
+def foreign_targets(config: dict[str, Any]) -> list[str]:
+    """The import paths in a config that are not dtag's, nor layers, optimisers or callbacks of torch and lightning."""
+    return sorted(path for path in targets_named(config) if not path.replace(":", ".").startswith(TRUSTED_PREFIXES))
+
+
+def load_agent(
+    path: str | Path, *, overrides: list[str] | None = None, trust: bool = False, device: str = "cpu"
+) -> Agent:
+    """The agent of a checkpoint, its config changed by overrides ("ag.n_steps=20") where they need no retraining."""
+    contents = read_checkpoint(path, trust=trust)
+    config = override_config(contents, overrides or [])
+    return agent_of(contents, config, device)
+
+
+def override_config(contents: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    """The checkpoint's config with overrides; those that change what was trained are refused."""
+    config = check(load_config([], overrides, contents["config"]), SCHEMA)
+    fixed = [name for name in ("policy", "return_model", "data") if config[name] != contents["config"][name]]
+    if fixed:
+        raise CheckpointError(f"{', '.join(fixed)} cannot be changed in a trained checkpoint; eval, ag and context can")
+    return config
+
+
+def agent_of(contents: dict[str, Any], config: dict[str, Any], device: str | torch.device = "cpu") -> Agent:
+    """Build the networks, fill them from the checkpoint's contents, and join them to an agent in evaluation mode."""
+    if contents["kind"] != "agent":
+        raise CheckpointError("this is a critic's checkpoint; an agent.ckpt is needed")
+    spec = DataSpec.from_dict(contents["spec"])
+    policy, return_model = build_networks(config, spec)
+    _fill(policy, contents["policy"])
+    if return_model is not None:
+        _fill(return_model, contents["return_model"])
+    critic = critic_of(contents)
+    for module in (policy, return_model, critic):
+        if isinstance(module, nn.Module):
+            module.to(device).eval().requires_grad_(False)
+    return build_agent(config, spec, policy, return_model, critic, contents["action_gradient_rms"])
+
+
+def critic_of(contents: dict[str, Any]) -> Critic | None:
+    """The checkpoint's critic, frozen; None when it has none."""
+    if contents.get("critic") is None:
+        return None
+    spec = DataSpec.from_dict(contents["spec"])
+    critic = build(contents["config"]["critic"]["model"], **spec_arguments(spec))
+    _fill(critic, contents["critic"])
+    return critic.eval().requires_grad_(False)
+
+
+def versions() -> dict[str, str]:
+    """Versions and commit that a number hangs on."""
+    names = ("dtag", "torch", "lightning", "gymnasium", "gymnasium-robotics", "mujoco", "minari", "numpy")
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {**found, "commit": _commit()}
+
+
+def _commit() -> str:
+    """The checkout's commit, with "+" when it has changes; empty for an installed package."""
+    folder = Path(__file__).resolve().parents[2]
+    if not (folder / ".git").exists():
+        return ""
+    try:
+        run = ["git", "-C", str(folder)]
+        commit = subprocess.run(
+            [*run, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True, timeout=10
+        )
+        changed = subprocess.run(
+            [*run, "status", "--porcelain"], capture_output=True, text=True, check=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return commit.stdout.strip() + ("+" if changed.stdout.strip() else "")
+
+
+def _header(kind: str, config: dict[str, Any], spec: DataSpec, step: int) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "kind": kind,
+        "config": config,
+        "spec": _plain(spec.to_dict()),
+        "step": step,
+        "versions": versions(),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Only dicts, lists and primitives."""
+    if isinstance(value, dict):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return value if isinstance(value, bool | int | float | str) or value is None else str(value)
+
+
+def _state(module: nn.Module) -> dict[str, Any]:
+    return {
+        name.replace("_orig_mod.", ""): tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()
+    }
+
+
+def _fill(module: nn.Module, state: dict[str, Any]) -> None:
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise CheckpointError(f"the checkpoint's weights do not fit its config: {error}") from error

@@ -1,0 +1,64 @@
+"""How long a stage will take, from a few of its own steps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from dtag.data.datamodule import TrajectoryDataModule
+from dtag.data.spec import DataSpec
+from dtag.training.experiment import build_critic, build_losses, build_networks
+from dtag.training.optimizers import OptimizerSettings
+from dtag.training.policy_module import PolicyModule
+from dtag.training.settings import TrainSettings
+
+HOUR = 3600.0
+
+
+def estimate_seconds(
+    config: dict[str, Any], data: TrajectoryDataModule, train: TrainSettings, stage: str
+) -> dict[str, float]:
+    """{"critic": seconds, "policy": seconds} of training alone, for the stages that will run; on this machine's CPU."""
+    spec, result = data.spec, {}
+    settings = build_critic(config, spec)
+    if settings is not None and stage != "policy" and settings.ckpt is None:
+        transitions, critic = data.transition_sampler(), settings.model
+        generator = torch.Generator().manual_seed(0)
+        seconds = _per_call(lambda: critic.loss(transitions.sample(settings.batch_size, generator))[0].backward())
+        result["critic"] = seconds * settings.n_steps
+    if stage != "critic":
+        result["policy"] = _per_call(_policy_step(config, data, spec)) * train.n_steps
+    return result
+
+
+def _policy_step(config: dict[str, Any], data: TrajectoryDataModule, spec: DataSpec) -> Callable[[], None]:
+    policy, return_model = build_networks(config, spec)
+    module = PolicyModule(
+        policy=policy,
+        return_model=return_model,
+        losses=build_losses(config, spec),
+        optimizer=OptimizerSettings(),
+        spec=spec,
+        seed=0,
+        critic=getattr(build_critic(config, spec), "model", None),
+    )
+    segments, generator = data.segment_sampler("all"), torch.Generator().manual_seed(0)
+    return lambda: module.objective(segments.sample(data.batch_size, generator))[0].backward()
+
+
+def _per_call(call: Callable[[], None], n_calls: int = 3) -> float:
+    call()  # the first allocates
+    start = time.perf_counter()
+    for _ in range(n_calls):
+        call()
+    return (time.perf_counter() - start) / n_calls
+
+
+def in_words(seconds: float) -> str:
+    """90 -> "2 min"."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < HOUR else f"{seconds / HOUR:.1f} h"

@@ -1,0 +1,112 @@
+"""An experiment's sections, and the objects they stand for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dtag.config.build import build
+from dtag.config.load import find_config, load_config
+from dtag.config.schema import Component, Components, Schema, Value, check
+from dtag.config.signature import REQUIRED
+from dtag.critic.critic import Critic
+from dtag.data.datamodule import TrajectoryDataModule
+from dtag.data.spec import DataSpec
+from dtag.errors import UsageError
+from dtag.evaluation.settings import EvaluationSettings
+from dtag.policy.policy import Policy, ReturnModel
+from dtag.rollout.agent import Agent
+from dtag.training.settings import CriticSettings
+
+SPEC_ARGUMENTS = frozenset({"state_dim", "action_dim", "action_low", "action_high", "max_timestep"})
+
+SCHEMA: Schema = {
+    "experiment": Value(str, REQUIRED, "the name of the run's folder under output"),
+    "name": Value(str | None, None, "the run's own folder; null = the time it began"),
+    "output": Value(str, "runs", "where run folders go"),
+    "seed": Value(int, 0, "of initialisation, sampling and dropout; evaluation has eval.seed"),
+    "data": Component("dtag.data.datamodule.TrajectoryDataModule", frozenset({"seed"}), optional=False),
+    "policy": Component("dtag.policy.decision_transformer.DecisionTransformer", SPEC_ARGUMENTS, optional=False),
+    "return_model": Component("dtag.policy.return_model.ReturnTransformer", SPEC_ARGUMENTS),
+    "losses": Components(SPEC_ARGUMENTS),
+    "optimizer": Component("dtag.training.optimizers.OptimizerSettings", optional=False),
+    "critic": Component("dtag.training.settings.CriticSettings", SPEC_ARGUMENTS),
+    "ag": Component("dtag.refiners.action_gradient.ActionGradient"),
+    "context": Component("dtag.rollout.agent.ContextSettings", optional=False),
+    "eval": Component("dtag.evaluation.settings.EvaluationSettings", optional=False),
+    "train": Component("dtag.training.settings.TrainSettings", optional=False),
+    "log": Component("dtag.training.loggers.LogSettings", optional=False),
+}
+
+
+def resolve(
+    paths: list[str], overrides: list[str], preset: str | None = None, base: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """The checked config of some YAMLs, a preset over them and overrides over both; UsageError lists every mistake."""
+    files: list[str | Path] = list(paths)
+    if preset is not None:
+        files.append(preset_file(preset))
+    return check(load_config(files, overrides, base), SCHEMA)
+
+
+def preset_file(name: str) -> Path:
+    """conf/presets/NAME.yaml, or a file of one's own."""
+    try:
+        return find_config(name if name.endswith(".yaml") else f"presets/{name}")
+    except UsageError as error:
+        raise UsageError(f"there is no preset {name!r}: {error}") from error
+
+
+def spec_arguments(spec: DataSpec) -> dict[str, Any]:
+    """What constructors may ask of the data."""
+    return {
+        "state_dim": spec.state_dim,
+        "action_dim": spec.action_dim,
+        "action_low": spec.action_low,
+        "action_high": spec.action_high,
+        "max_timestep": spec.max_timestep,
+    }
+
+
+def build_data(config: dict[str, Any]) -> TrajectoryDataModule:
+    return build(config["data"], seed=config["seed"])
+
+
+def build_networks(config: dict[str, Any], spec: DataSpec) -> tuple[Any, Any]:
+    """(policy, return model or None), freshly initialised."""
+    supplied = spec_arguments(spec)
+    return_model = None if config["return_model"] is None else build(config["return_model"], **supplied)
+    return build(config["policy"], **supplied), return_model
+
+
+def build_losses(config: dict[str, Any], spec: DataSpec) -> dict[str, Any]:
+    return {name: build(term, **spec_arguments(spec)) for name, term in config["losses"].items()}
+
+
+def build_critic(config: dict[str, Any], spec: DataSpec) -> CriticSettings | None:
+    """The critic stage's settings with a fresh critic in `model`."""
+    return None if config["critic"] is None else build(config["critic"], **spec_arguments(spec))
+
+
+def build_agent(
+    config: dict[str, Any],
+    spec: DataSpec,
+    policy: Policy,
+    return_model: ReturnModel | None,
+    critic: Critic | None,
+    action_gradient_rms: float,
+) -> Agent:
+    """The agent that evaluation runs."""
+    settings: EvaluationSettings = build(config["eval"])
+    refines = critic is not None and config["ag"] is not None
+    return Agent(
+        policy,
+        spec,
+        return_model=return_model,
+        critic=critic,
+        refiner=build(config["ag"]) if refines else None,
+        context=build(config["context"]),
+        target_return=settings.target_return,
+        action_gradient_rms=action_gradient_rms,
+        block_size=settings.block_size,
+    )

@@ -1,0 +1,312 @@
+"""dtag.fit: the critic stage, then the policy stage, then agent.ckpt."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning import Callback, LightningModule, Trainer, seed_everything
+
+from dtag.config.build import build
+from dtag.config.load import load_config
+from dtag.config.schema import check
+from dtag.data.datamodule import TrajectoryDataModule
+from dtag.data.spec import DataSpec
+from dtag.errors import CheckpointError, DtagError, UsageError
+from dtag.evaluation.evaluate import environment_factory
+from dtag.evaluation.evaluator import Evaluator
+from dtag.evaluation.settings import EvaluationSettings
+from dtag.refiners.action_gradient import action_gradient_rms
+from dtag.rollout.episodes import Interrupted
+from dtag.training.atomic_file import AtomicCheckpointIO, write_text_atomically
+from dtag.training.callbacks import BestCheckpoint, LastCheckpoint, StageProgress
+from dtag.training.checkpoint import critic_of, read_checkpoint, save_agent, save_critic
+from dtag.training.critic_module import CriticModule
+from dtag.training.estimate import HOUR, estimate_seconds, in_words
+from dtag.training.experiment import SCHEMA, build_agent, build_critic, build_data, build_losses, build_networks
+from dtag.training.policy_module import PolicyModule
+from dtag.training.run_folder import RunFolder, create_run_folder
+from dtag.training.settings import CriticSettings, TrainSettings
+from dtag.training.signals import StopFlag, Stopped
+
+Stage = Literal["all", "critic", "policy"]
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """folder: the run's. agent, critic: checkpoints, None where that stage did not run. summary: the last evaluation,
+    {"AG off" | "AG on": {"score" | "return" | ...: {"mean", "std", "iqm", "n"}}}; rows: its episodes.
+    """
+
+    folder: Path
+    agent: Path | None
+    critic: Path | None
+    summary: dict[str, Any]
+    rows: list[dict[str, Any]]
+
+
+class FrozenCritic:
+    """A trained critic and the root-mean-square of its action gradient over the data."""
+
+    def __init__(self, critic: Any, rms: float, path: Path | None) -> None:
+        self.critic, self.rms, self.path = critic, rms, path
+
+
+def fit(
+    config: dict[str, Any],
+    *,
+    stage: Stage = "all",
+    resume: str | Path | None = None,
+    key: str = "",
+    callbacks: list[Callback] | None = None,
+    report: Callable[[str], None] = lambda _: None,
+) -> FitResult:
+    """Train as `config` says; the same as `dtag fit`.
+
+    config: as `dtag.training.experiment.resolve` returns it, or any dict of the same keys. stage: "critic" or "policy"
+    to run one alone ("policy" needs critic.ckpt, or critic=null). resume: a run's folder to continue, whose own config
+    is used. key: a sub-folder of the run, for several seeds. report: told what goes on, a line at a time.
+
+    Raises UsageError for a wrong config, DataError for wrong data, Stopped after a signal, DtagError when a loss is NaN
+    or the disk is full. On CPU a resumed run ends in the weights of an uninterrupted one.
+    """
+    folder = RunFolder(Path(resume)) if resume is not None else None
+    config = read_run_config(folder) if folder is not None else check(config, SCHEMA)
+    with StopFlag() as flag, warnings.catch_warnings():
+        quiet_lightning()
+        run = _Run(config, flag, callbacks or [], report)
+        folder = folder or create_run_folder(config, key)
+        run.report_estimate(stage)
+        try:
+            critic = run.critic_stage(folder, stage)
+            if stage == "critic":
+                return FitResult(folder.path, None, critic.path, {}, [])
+            return run.policy_stage(folder, critic)
+        except (Interrupted, KeyboardInterrupt) as error:
+            raise Stopped(
+                f"stopped; continue with: dtag fit --resume {folder.path}", flag.exit_status or 130
+            ) from error
+
+
+def read_run_config(folder: RunFolder) -> dict[str, Any]:
+    """The config a run was started with. Raises UsageError when there is no run there."""
+    if not folder.config.is_file():
+        raise UsageError(f"there is no run at {folder.path}: {folder.config} is missing")
+    return check(load_config([folder.config]), SCHEMA)
+
+
+class _Run:
+    """The parts that both stages share."""
+
+    def __init__(
+        self, config: dict[str, Any], flag: StopFlag, callbacks: list[Callback], report: Callable[[str], None]
+    ) -> None:
+        self.config, self.flag, self.callbacks, self.report = config, flag, callbacks, report
+        self.train: TrainSettings = build(config["train"])
+        if self.train.threads:
+            torch.set_num_threads(self.train.threads)
+        self.data: TrajectoryDataModule = build_data(config)
+        self.spec: DataSpec = self.data.spec
+        factory = environment_factory(build(config["eval"]), self.spec)
+        if factory is not None:
+            factory.check(self.spec)  # before any training: a missing package should not cost hours
+
+    def report_estimate(self, stage: Stage) -> None:
+        """On a CPU, say how long training will take, and name the laptop's preset when that is over an hour."""
+        if self.train.accelerator not in ("cpu", "auto") or torch.cuda.is_available():
+            return
+        parts = estimate_seconds(self.config, self.data, self.train, stage)
+        total = sum(parts.values())
+        each = ", ".join(f"{name} {in_words(seconds)}" for name, seconds in parts.items())
+        hint = "; --preset small makes it minutes" if total > HOUR else ""
+        self.report(f"estimated training time on this CPU: {in_words(total)} ({each}), evaluations apart{hint}")
+
+    def critic_stage(self, folder: RunFolder, stage: Stage) -> FrozenCritic:
+        seed_everything(self.config["seed"], verbose=False)
+        settings = build_critic(self.config, self.spec)
+        if settings is None:
+            if stage == "critic":
+                raise UsageError("stage=critic needs a critic: the config has critic=null")
+            return FrozenCritic(None, 1.0, None)
+        given = settings.ckpt or (folder.critic if folder.critic.is_file() else None)
+        if given is not None:
+            return self._shared_critic(Path(given))
+        if stage == "policy":
+            raise UsageError("stage=policy trains no critic: give critic.ckpt=PATH of one, or critic=null for none")
+        return self._train_critic(folder, settings)
+
+    def _shared_critic(self, path: Path) -> FrozenCritic:
+        contents = read_checkpoint(path)
+        own = DataSpec.from_dict(contents["spec"])
+        for name in ("state_mean", "state_std", "reward_scale", "reward_shift"):
+            if getattr(own, name) != getattr(self.spec, name):
+                raise CheckpointError(
+                    f"{path} was trained with another {name} ({own.info.id}) than this run has ({self.spec.info.id})"
+                )
+        critic = critic_of(contents)
+        if critic is None:
+            raise CheckpointError(f"{path} holds no critic")
+        self.report(f"critic: {path}")
+        self.config["critic"]["model"] = contents["config"]["critic"]["model"]
+        return FrozenCritic(critic, contents["action_gradient_rms"], path)
+
+    def _train_critic(self, folder: RunFolder, settings: CriticSettings) -> FrozenCritic:
+        n_updates = settings.updates_per_step
+        n_steps = max(settings.n_steps // n_updates, 1)
+        module = CriticModule(
+            critic=settings.model,
+            spec=self.spec,
+            seed=self.config["seed"],
+            updates_per_step=n_updates,
+            log_every=self._log_every(n_steps),
+        )
+        self.data.serve("transitions", n_steps, batch_size=settings.batch_size, updates_per_step=n_updates)
+        self.report(f"critic: {n_steps * n_updates:,} updates of {settings.batch_size} transitions")
+        self._fit(module, folder, "critic", n_steps, self.train.checkpoint_every // n_updates, None)
+        critic = settings.model.eval().requires_grad_(False).cpu()
+        rms = self._action_gradient_rms(critic)
+        save_critic(
+            folder.critic,
+            config=self.config,
+            spec=self.spec,
+            critic=critic,
+            action_gradient_rms=rms,
+            step=settings.n_steps,
+        )
+        return FrozenCritic(critic, rms, folder.critic)
+
+    def _action_gradient_rms(self, critic: Any) -> float:
+        """Over at most 20,000 of the data's steps, drawn by the seed."""
+        sampler = self.data.transition_sampler()
+        generator = torch.Generator().manual_seed(self.config["seed"])
+        rows = torch.randperm(len(sampler.usable), generator=generator)[:20_000]
+        batch = sampler.gather(sampler.usable[rows])
+        refiner = build(self.config["ag"]) if self.config["ag"] is not None else None
+        q_function = refiner.q_function(critic) if refiner is not None else critic.q_reduced
+        return action_gradient_rms(q_function, batch.states, batch.actions)
+
+    def policy_stage(self, folder: RunFolder, critic: FrozenCritic) -> FitResult:
+        seed_everything(self.config["seed"], verbose=False)
+        policy, return_model = build_networks(self.config, self.spec)
+        module = PolicyModule(
+            policy=policy,
+            return_model=return_model,
+            losses=build_losses(self.config, self.spec),
+            optimizer=build(self.config["optimizer"]),
+            spec=self.spec,
+            seed=self.config["seed"],
+            critic=critic.critic,
+            log_every=self._log_every(self.train.n_steps),
+        )
+        evaluator = self._evaluator(folder, critic)
+        self.data.serve("segments", self.train.n_steps)
+        self.report(
+            f"policy: {self.train.n_steps:,} steps of {self.data.batch_size} segments, K = {self.data.context_length}"
+        )
+        if self.train.compile:
+            policy.compile()
+            if return_model is not None:
+                return_model.compile()
+        trainer = self._fit(module, folder, "policy", self.train.n_steps, self.train.checkpoint_every, evaluator)
+        if trainer.is_global_zero:
+            save_agent(
+                folder.agent,
+                config=self.config,
+                spec=self.spec,
+                policy=policy,
+                return_model=return_model,
+                critic=critic.critic,
+                action_gradient_rms=critic.rms,
+                step=self.train.n_steps,
+            )
+            write_text_atomically(
+                json.dumps({"summary": evaluator.summary, "rows": evaluator.rows}, indent=1) + "\n", folder.results
+            )
+        return FitResult(folder.path, folder.agent, critic.path, evaluator.summary, evaluator.rows)
+
+    def _evaluator(self, folder: RunFolder, critic: FrozenCritic) -> Evaluator:
+        settings: EvaluationSettings = build(self.config["eval"])
+
+        def make_agent(module: LightningModule) -> Any:
+            frozen: Any = critic.critic.to(module.device) if critic.critic is not None else None
+            return build_agent(self.config, self.spec, module.policy, module.return_model, frozen, critic.rms)  # type: ignore[arg-type]
+
+        return Evaluator(make_agent, settings, rows_file=folder.rows, stop=self.flag)
+
+    def _log_every(self, n_steps: int) -> int:
+        return max(min(self.train.log_every, n_steps), 1)
+
+    def _fit(
+        self,
+        module: LightningModule,
+        folder: RunFolder,
+        stage: str,
+        n_steps: int,
+        checkpoint_every: int,
+        evaluator: Evaluator | None,
+    ) -> Trainer:
+        """Lightning's fit of one stage, continued from its last checkpoint where there is one."""
+        last = folder.last(stage)
+        every = self.train.evaluate_every or n_steps
+        evaluation: list[Callback] = []
+        if evaluator is not None:
+            best: dict[str, Any] = {
+                "dirpath": last.parent,
+                "filename": "best",
+                "monitor": self.train.monitor,
+                "mode": "max",
+            }
+            evaluation = [
+                evaluator,
+                BestCheckpoint(**best, enable_version_counter=False, auto_insert_metric_name=False),
+            ]
+        trainer = Trainer(
+            default_root_dir=folder.path,
+            accelerator=self.train.accelerator,
+            devices=self.train.devices,
+            num_nodes=self.train.n_nodes,
+            strategy=self.train.strategy,
+            precision=self.train.precision,
+            max_epochs=1,
+            logger=build(self.config["log"]).make(folder.logs, stage),
+            plugins=[AtomicCheckpointIO()],
+            callbacks=[
+                *evaluation,
+                LastCheckpoint(last, checkpoint_every, self.flag),
+                StageProgress(stage, n_steps),
+                *self.callbacks,
+            ],
+            val_check_interval=min(every, n_steps) if evaluator is not None else None,
+            limit_val_batches=None if evaluator is not None else 0,
+            num_sanity_val_steps=0,
+            log_every_n_steps=self._log_every(n_steps),
+            enable_model_summary=False,
+            enable_checkpointing=evaluator is not None,
+        )
+        trainer.fit(module, self.data, ckpt_path=last if last.is_file() else None, weights_only=True)
+        if module.n_updates != n_steps:
+            raise DtagError(
+                f"the {stage} stage ended after {module.n_updates:,} of {n_steps:,} steps; continue with --resume {folder.path}"
+            )
+        return trainer
+
+
+def quiet_lightning() -> None:
+    """Advice that does not apply here: our loader is not a DataLoader, and one worker is right for it."""
+    import logging
+
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",
+        ".*Checkpoint directory.*exists and is not empty.*",
+        ".*litlogger.*",
+        ".*treespec, LeafSpec.*",
+        ".*in eval mode at the start of training.*",
+    ):
+        warnings.filterwarnings("ignore", message)

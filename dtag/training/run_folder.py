@@ -1,0 +1,83 @@
+"""A run's folder: runs/<experiment>/<name>/ with config, provenance, logs, rows and checkpoints."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dtag.config.load import to_yaml
+from dtag.errors import UsageError
+from dtag.training.atomic_file import write_text_atomically
+from dtag.training.checkpoint import versions
+
+# Lightning starts further ranks by running the command again; they must find the folder that rank 0 made.
+_SHARED = "DTAG_RUN_FOLDER"
+
+
+class RunFolder:
+    """Paths inside one run's folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.provenance = path / "provenance.json"
+        self.logs = path / "logs"
+        self.rows = path / "episodes.jsonl"
+        self.critic = path / "critic.ckpt"
+        self.agent = path / "agent.ckpt"
+        self.results = path / "results.json"
+
+    def last(self, stage: str) -> Path:
+        """Lightning's checkpoint that --resume continues from."""
+        return self.path / stage / "last.ckpt"
+
+
+def create_run_folder(config: dict[str, Any], key: str = "") -> RunFolder:
+    """Make the folder of a new run and write config and provenance into it.
+
+    key: tells apart the runs of one command (its seed). Raises UsageError when the named folder already holds a run.
+    """
+    shared = f"{_SHARED}_{key}"
+    if "LOCAL_RANK" in os.environ and shared in os.environ:
+        return RunFolder(Path(os.environ[shared]))
+    name = config["name"] or _job_name() or datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    folder = RunFolder(Path(config["output"]) / config["experiment"] / name / key)
+    if is_first_rank():
+        if folder.config.exists():
+            raise UsageError(
+                f"{folder.path} already holds a run: continue it with --resume {folder.path}, or choose another name="
+            )
+        folder.path.mkdir(parents=True, exist_ok=True)
+        write_text_atomically(to_yaml(config), folder.config)
+        write_text_atomically(json.dumps(provenance(), indent=2) + "\n", folder.provenance)
+    os.environ[shared] = str(folder.path.resolve())
+    return folder
+
+
+def provenance() -> dict[str, Any]:
+    """Command, versions, commit and time: what a number in the run's results hangs on."""
+    command = shlex.join(["dtag", *sys.argv[1:]]) if sys.argv else ""
+    return {
+        "command": command,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        **versions(),
+    }
+
+
+def is_first_rank() -> bool:
+    """Whether this process is the one that prints and writes; true before any launch."""
+    return all(int(os.environ.get(name, "0")) == 0 for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+
+
+def _job_name() -> str | None:
+    """A name that all ranks of a torchrun or SLURM job agree on."""
+    for variable in ("TORCHELASTIC_RUN_ID", "SLURM_JOB_ID"):
+        value = os.environ.get(variable)
+        if value and value != "none":
+            return f"job-{value}"
+    return None

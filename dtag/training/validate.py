@@ -1,0 +1,107 @@
+"""Score a checkpoint under Lightning's validation: one process or many."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningModule, Trainer
+
+from dtag.config.build import build
+from dtag.data.spec import DataSpec
+from dtag.errors import UsageError
+from dtag.evaluation.evaluate import environment_factory
+from dtag.evaluation.evaluator import Evaluator
+from dtag.rollout.agent import Agent
+from dtag.rollout.episodes import EpisodeRow, Interrupted
+from dtag.training.checkpoint import agent_of, override_config, read_checkpoint
+from dtag.training.experiment import build_agent
+from dtag.training.fit import quiet_lightning
+from dtag.training.settings import TrainSettings
+from dtag.training.signals import StopFlag, Stopped
+
+
+@dataclass(frozen=True)
+class ValidateResult:
+    """summary: {label: {quantity: {"mean", "std", "iqm", "n"}}}; rows: one dict per episode; episodes: with their
+    states where they were kept.
+    """
+
+    config: dict[str, Any]
+    spec: DataSpec
+    action_gradient_rms: float
+    summary: dict[str, Any]
+    rows: list[dict[str, Any]]
+    episodes: list[EpisodeRow]
+
+
+class AgentModule(LightningModule):
+    """An agent as Lightning sees it: it has no step of its own, the evaluator does the work."""
+
+    def __init__(self, agent: Agent) -> None:
+        super().__init__()
+        self.policy, self.return_model = agent.policy, agent.return_model
+        self.critic: Any = agent.critic
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        return None
+
+    def val_dataloader(self) -> range:
+        return range(1)  # Lightning runs no callback for an empty loader
+
+
+def validate(
+    checkpoint: str | Path,
+    overrides: list[str] | None = None,
+    *,
+    trust: bool = False,
+    on_step: Callable[[int, int], None] | None = None,
+    keep_states: bool = False,
+    plans: Any = None,
+) -> ValidateResult:
+    """Episodes with Action Gradient off and on, from the checkpoint alone; the same as `dtag validate`.
+
+    overrides: of eval, ag, context and train, e.g. "ag.n_steps=20". trust: allow checkpoints that name foreign modules.
+    plans: other rows than off and on, a function of (agent, settings). Raises CheckpointError, UsageError, Stopped.
+    """
+    contents = read_checkpoint(checkpoint, trust=trust)
+    config = override_config(contents, overrides or [])
+    spec, settings = DataSpec.from_dict(contents["spec"]), build(config["eval"])
+    factory = environment_factory(settings, spec)
+    if factory is None:
+        raise UsageError(f"{spec.info.id} names no environment to roll out in: give eval.environment=ID")
+    factory.check(spec)
+    agent = agent_of(contents, config)
+    module = AgentModule(agent)
+    train: TrainSettings = build(config["train"])
+
+    def make_agent(_: LightningModule) -> Agent:  # again, once Lightning has moved the networks to their device
+        return build_agent(
+            config, spec, agent.policy, agent.return_model, agent.critic, contents["action_gradient_rms"]
+        )
+
+    with StopFlag() as flag, warnings.catch_warnings():
+        quiet_lightning()
+        options = {"plans": plans} if plans is not None else {}
+        evaluator = Evaluator(make_agent, settings, stop=flag, on_step=on_step, keep_states=keep_states, **options)
+        trainer = Trainer(
+            accelerator=train.accelerator,
+            devices=train.devices,
+            num_nodes=train.n_nodes,
+            strategy=train.strategy,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=[evaluator],
+        )
+        try:
+            trainer.validate(module, verbose=False)
+        except (Interrupted, KeyboardInterrupt) as error:
+            raise Stopped("stopped before the episodes were done", flag.exit_status or 130) from error
+    return ValidateResult(
+        config, spec, contents["action_gradient_rms"], evaluator.summary, evaluator.rows, evaluator.episodes
+    )
