@@ -8,7 +8,9 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,9 @@ from dtag.errors import DataError, DtagError, UsageError
 
 Progress = Callable[[int, int], None]
 
+_HIDDEN = ".dtag-writing-"
+_ABANDONED_SECONDS = 86_400
+_FULL = re.compile(r"No space left|\d+ requested and \d+ written")  # as h5py and NumPy put it, without an errno
 _ID = re.compile(r"([\w-]+/)*[\w-]+-v\d+")
 
 
@@ -46,15 +51,17 @@ def save(dataset: Dataset, *, overwrite: bool = False, progress: Progress | None
     check_free(id, overwrite=overwrite)
     target = root / id
     spec = _environment_spec(dataset)
+    needed = _bytes_needed(dataset.trajectories)
     try:
         with _hidden_folder(root) as hidden:
+            _reserve(hidden, needed)
             staged = hidden / "dataset"
             (staged / "data").mkdir(parents=True)
             _write_minari(dataset, staged / "data", spec, progress)
             save_packed(dataset.trajectories, staged)
             _put_in_place(staged, target, hidden / "before", overwrite)
-    except (OSError, RuntimeError) as error:  # h5py raises both for a failed write
-        raise DataError(_why_not_written(error, id, root)) from error
+    except (OSError, RuntimeError, ValueError) as error:  # h5py raises any of them for a failed write
+        raise DataError(_why_not_written(error, id, root, needed)) from error
     _register_namespace(id)
     return target
 
@@ -130,10 +137,31 @@ def _episodes(trajectories: Trajectories, progress: Progress | None) -> Iterator
             progress(episode + 1, trajectories.n_episodes)
 
 
+def _bytes_needed(trajectories: Trajectories) -> int:
+    """What Minari's file and the packed copy take at most: chunks are up to twice what is in them, groups some 13 KB."""
+    arrays = (getattr(trajectories, entry.name) for entry in fields(Trajectories))
+    return 3 * sum(int(array.nbytes) for array in arrays) + 16_384 * trajectories.n_episodes + 2_000_000
+
+
+def _reserve(folder: Path, size: int) -> None:
+    """Raises OSError if the disk, or the user's quota, has no room for `size` bytes.
+
+    HDF5 does not survive running out of space: it may crash the process when it closes the file.
+    """
+    if hasattr(os, "posix_fallocate"):  # not on macOS
+        with tempfile.TemporaryFile(dir=folder) as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+    elif shutil.disk_usage(folder).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 @contextlib.contextmanager
 def _hidden_folder(root: Path) -> Iterator[Path]:
     root.mkdir(parents=True, exist_ok=True)
-    hidden = Path(tempfile.mkdtemp(prefix=".dtag-writing-", dir=root))
+    for left in root.glob(f"{_HIDDEN}*"):  # by a process that was killed
+        if time.time() - left.stat().st_mtime > _ABANDONED_SECONDS:
+            shutil.rmtree(left, ignore_errors=True)
+    hidden = Path(tempfile.mkdtemp(prefix=_HIDDEN, dir=root))
     try:
         yield hidden
     finally:
@@ -152,13 +180,13 @@ def _put_in_place(staged: Path, target: Path, before: Path, overwrite: bool) -> 
         raise
 
 
-def _why_not_written(error: Exception, id: str, root: Path) -> str:
+def _why_not_written(error: Exception, id: str, root: Path, needed: int) -> str:
     if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
         return f"'{id}' was written by another process in the meantime; that one was kept"
     if _is_full(error):
         return (
-            f"the disk is full: '{id}' was not written to {root} and nothing is left of it; free some space, or set "
-            "MINARI_DATASETS_PATH to a folder that has more"
+            f"the disk is full: '{id}' was not written to {root} and nothing is left of it. It needs up to "
+            f"{needed / 1e6:,.0f} MB: free some space, or set MINARI_DATASETS_PATH to a folder that has more"
         )
     return f"'{id}' cannot be written to {root}: {first_line(error)}"
 
@@ -167,7 +195,7 @@ def _is_full(error: BaseException | None) -> bool:
     """Whether the error, or one it arose from, says so; h5py often has it in the text alone."""
     while error is not None:
         number = getattr(error, "errno", None)
-        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "No space left" in str(error):
+        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or _FULL.search(str(error)):
             return True
         error = error.__cause__ or error.__context__
     return False

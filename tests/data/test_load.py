@@ -10,6 +10,7 @@ from dtag.data import minari_download
 from dtag.data.catalog import GENERATED, generated_id
 from dtag.data.d4rl_catalog import d4rl_sources
 from dtag.data.d4rl_download import d4rl_cache_path
+from dtag.data.dataset import Dataset
 from dtag.data.import_file import default_id, import_file
 from dtag.data.load import load_dataset
 from dtag.data.local_datasets import is_local, local_datasets
@@ -112,6 +113,19 @@ def test_a_d4rl_file_placed_by_hand_is_imported_once(monkeypatch: pytest.MonkeyP
     assert_equal(load_dataset("hopper-medium-v2").trajectories, dataset.trajectories)
     assert [entry.id for entry in local_datasets()] == ["d4rl/hopper/medium-v2"]
     assert load_dataset("d4rl/hopper/medium-v2").info == dataset.info
+
+
+def test_a_d4rl_file_that_another_process_imported_meanwhile_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = d4rl_cache_path(HOPPER)
+    path.parent.mkdir(parents=True)
+    write_hdf5(path, flat_arrays())
+
+    def save_second(dataset: Dataset) -> None:
+        save(dataset)
+        raise DataError("was written by another process in the meantime")
+
+    monkeypatch.setattr("dtag.data.minari_store.save", save_second)
+    assert load_dataset("hopper-medium-v2").trajectories.n_steps == 9
 
 
 def test_an_unreachable_d4rl_file_says_where_to_place_it() -> None:

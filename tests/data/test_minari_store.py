@@ -143,10 +143,12 @@ FULL = [
     OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
     OSError("[Errno 28] Can't synchronously write data (errno = 28, error message = 'No space left on device')"),
     RuntimeError("Unable to synchronously close file (No space left on device)"),
+    ValueError("Unable to synchronously create dataset (error message = 'No space left on device')"),
+    OSError("2202871 requested and 311264 written"),
 ]
 
 
-@pytest.mark.parametrize("error", FULL, ids=["errno", "h5py's text", "h5py at close"])
+@pytest.mark.parametrize("error", FULL, ids=["errno", "h5py's text", "at close", "at creation", "NumPy"])
 def test_a_full_disk_is_one_clear_error_and_leaves_nothing(
     root: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
@@ -156,6 +158,24 @@ def test_a_full_disk_is_one_clear_error_and_leaves_nothing(
     assert "\n" not in str(caught.value)
     assert files_below(root) == []
     assert local_datasets() == []
+
+
+def test_a_disk_without_room_is_noticed_before_hdf5_can_crash_on_it(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(minari_store, "_bytes_needed", lambda _: 1 << 60)
+    monkeypatch.setattr(minari_store, "_write_minari", None)
+    with pytest.raises(DataError, match=r"^the disk is full: .* needs up to 1,152,921,504,607 MB"):
+        save(example_dataset())
+    assert files_below(root) == []
+
+
+@pytest.mark.parametrize(("length", "n_episodes", "state_dim"), [(1, 200, 1), (7, 200, 4), (130, 60, 11), (600, 9, 60)])
+def test_what_a_dataset_takes_on_disk_is_never_underestimated(length: int, n_episodes: int, state_dim: int) -> None:
+    dataset = example_dataset(lengths=(length,) * n_episodes, ends="t" * n_episodes, state_dim=state_dim)
+    folder = save(dataset)
+    taken = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    assert taken < minari_store._bytes_needed(dataset.trajectories)
 
 
 def test_a_full_disk_leaves_what_was_to_be_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,6 +210,15 @@ def test_a_killed_writers_remains_are_not_listed(root: Path) -> None:
     (root / ".dtag-writing-abc" / "dataset" / "data").mkdir(parents=True)
     assert [dataset.id for dataset in local_datasets()] == ["local/example/tiny-v0"]
     assert list(minari.list_local_datasets()) == ["local/example/tiny-v0"]
+
+
+def test_remains_are_removed_by_a_later_save_when_they_are_old(root: Path) -> None:
+    for name, age in (("old", 2), ("new", 0)):
+        left = root / f".dtag-writing-{name}"
+        left.mkdir(parents=True)
+        os.utime(left, times=(left.stat().st_mtime - age * 86_400,) * 2)
+    save(example_dataset())
+    assert [path.name for path in root.glob(".*")] == [".dtag-writing-new"]
 
 
 def test_an_interruption_of_the_renaming_puts_the_old_dataset_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,8 @@
 
 CORL: github.com/tinkoff-ai/CORL, algorithms/offline/dt.py at commit 2c308c8881546ff2dda78d93346726887b1d8aac. Its own
 `train` runs, on given batches instead of a dataset and without evaluations: the outputs before training, the loss it
-logs at each of N_STEPS, and the weights it ends in.
+logs at each of N_STEPS, and the weights it ends in. The record beside this file was made from a stored copy of the model
+and `train`, comments left out, not from a clone.
 """
 
 from __future__ import annotations
@@ -42,9 +43,9 @@ def load_reference(checkout: Path) -> ModuleType:
     """The reference's module; what it imports for environments and logging is not needed and not installed."""
     for name in ("gym", "d4rl", "wandb", "pyrallis"):
         sys.modules[name] = MagicMock()
-    sys.modules["pyrallis"].wrap = lambda: lambda function: function  # type: ignore[attr-defined]
+    sys.modules["pyrallis"].wrap = lambda: lambda function: function
     sys.path.insert(0, str(checkout / "algorithms" / "offline"))
-    import dt  # type: ignore[import-not-found]
+    import dt
 
     return dt
 
@@ -91,11 +92,11 @@ def record(reference: ModuleType) -> dict[str, np.ndarray]:
         seed=lambda _: None,
         get_normalized_score=lambda returns: returns,
     )
-    reference.DecisionTransformer = build  # type: ignore[attr-defined]
-    reference.SequenceDataset = MagicMock()  # type: ignore[attr-defined]
-    reference.DataLoader = lambda *_, **__: batches  # type: ignore[attr-defined]
-    reference.wrap_env = lambda **_: environment  # type: ignore[attr-defined]
-    reference.eval_rollout = lambda **_: (0.0, 0.0)  # type: ignore[attr-defined]
+    reference.DecisionTransformer = build
+    reference.SequenceDataset = MagicMock()
+    reference.DataLoader = lambda *_, **__: batches
+    reference.wrap_env = lambda **_: environment
+    reference.eval_rollout = lambda **_: (0.0, 0.0)
     reference.train(reference.TrainConfig(**OPTIONS))
     logged = [call.args[0] for call in reference.wandb.log.call_args_list]
     out["losses"] = torch.tensor([entry["train_loss"] for entry in logged if "train_loss" in entry])

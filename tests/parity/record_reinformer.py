@@ -3,11 +3,12 @@
     python tests/parity/record_reinformer.py PATH/TO/Reinformer
 
 Reinformer: github.com/Dragon-Zhuang/Reinformer at commit 61eaed92999239d9a3b1324a449e32c57a4c49ec. The record beside this
-file was made from its stored files (trainer.py at that commit; model/reinformer.py, model/__init__.py and eval.py at
-f93bded, model/net.py at 706acb9, the versions that were stored). Its lamb.py was not stored: the one used is online-dt's,
-which Reinformer's is a copy of by METHODS, in the copy that pytorch/rl keeps.
+file was made from stored copies, comments left out, not from a clone: trainer.py at that commit, model/reinformer.py,
+model/__init__.py and eval.py at f93bded, model/net.py at 706acb9. Its lamb.py was not to be had; online-dt's stood in
+for it (the copy in pytorch/rl), which has every property METHODS lists of Reinformer's. Run it again on a clone if one
+is at hand: the test must pass unchanged.
 
-Recorded: the outputs and both losses before training; the weights after N_STEPS of the official train_step; a part of
+Recorded: the outputs before training; the total loss of, and the weights after, N_STEPS of the official train_step; a part of
 them after N_STEPS with log_std held fixed; one episode of the official evaluation.
 """
 
@@ -51,7 +52,7 @@ def load_trainer(checkout: Path) -> type:
         str(checkout),
         str(checkout / "model"),
     ]  # one of its versions says `from reinformer import ReinFormer`
-    import trainer  # type: ignore[import-not-found]
+    import trainer
 
     trainer.ReinFormer = functools.partial(trainer.ReinFormer, max_timestep=TABLE)
     return trainer.ReinFormerTrainer
@@ -89,7 +90,7 @@ def train(trainer_class: type, start: dict[str, torch.Tensor], batches: dict[str
 
 def run_episode(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """One official evaluation episode of TABLE steps over given states: what it predicts and what it does."""
-    from eval import Reinformer_eval  # type: ignore[import-not-found]
+    from eval import Reinformer_eval
 
     states, done, predicted = torch.randn(TABLE + 1, STATE_DIM), [], []
 
@@ -136,7 +137,7 @@ def record(trainer_class: type) -> dict[str, np.ndarray]:
         trainer, losses = train(trainer_class, start, batches, learn_std)
         end = weights(trainer.model)
         names = start if learn_std else SPOT_CHECKS
-        out[f"{prefix}/weights"] = torch.cat([end[name].flatten() for name in names])  # in one piece: a name costs 250 bytes
+        out[f"{prefix}/weights"] = torch.cat([end[name].flatten() for name in names])  # one array: each costs 250 bytes
         out[f"{prefix}/losses"] = losses
         out[f"{prefix}/log_temperature"] = trainer.model.log_temperature.detach()
     out |= run_episode(model)

@@ -52,7 +52,10 @@ def _ours(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
         "head.mean.linear": "predict_action.mu",
         "return_head": "predict_rtg",
     }
-    weights = {"model.embed_time.weight": theirs["embed_timestep.weight"], "head.log_std": theirs["predict_action.log_std"]}
+    weights = {
+        "model.embed_time.weight": theirs["embed_timestep.weight"],
+        "head.log_std": theirs["predict_action.log_std"],
+    }
     for block in range(2):
         mine, other = f"model.transformer.blocks.{block}", f"transformer.{block}"
         names[f"{mine}.attention_out"] = f"{other}.attention.proj_net"

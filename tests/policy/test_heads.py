@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from dtag.policy.heads import DeterministicHead, GaussianHead
+
+LOW, HIGH = (-2.0, 0.0, -1.0), (1.0, 3.0, 1.0)
+
+
+@pytest.mark.parametrize("kind", [DeterministicHead, GaussianHead])
+def test_actions_stay_within_bounds_and_reach_them(kind):
+    head = kind(8, LOW, HIGH)
+    features = 1e3 * torch.randn(500, 8, generator=torch.Generator().manual_seed(0))
+    action = head(features)[0]
+    low, high = torch.tensor(LOW), torch.tensor(HIGH)
+    assert ((action >= low) & (action <= high)).all()
+    torch.testing.assert_close(action.amin(0), low)
+    torch.testing.assert_close(action.amax(0), high)
+
+
+@pytest.mark.parametrize("kind", [DeterministicHead, GaussianHead])
+def test_the_mean_is_a_tanh_stretched_to_the_bounds(kind):
+    head = kind(2, LOW, HIGH).double()
+    features = torch.randn(4, 5, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    action, distribution = head(features)
+    inner = (features @ head.mean.linear.weight.T + head.mean.linear.bias).tolist()
+    for b in range(4):
+        for k in range(5):
+            for a, (low, high) in enumerate(zip(LOW, HIGH, strict=True)):
+                expected = low + (high - low) * (1 + math.tanh(inner[b][k][a])) / 2
+                assert action[b, k, a].item() == pytest.approx(expected, rel=1e-10, abs=1e-12)
+    assert (distribution is None) == (kind is DeterministicHead)
+    if distribution is not None:
+        assert torch.equal(distribution.mean, action)
+
+
+def test_a_fixed_std_is_one_and_no_parameter():
+    head = GaussianHead(4, (-1.0,), (1.0,), learn_std=False)
+    assert not any("log_std" in name for name, _ in head.named_parameters())
+    assert "log_std" in head.state_dict()
+    assert head(torch.randn(3, 4))[1].stddev.tolist() == [[1.0]] * 3
+
+
+def test_a_learned_std_gets_a_gradient_and_is_clamped():
+    head = GaussianHead(4, (-1.0, -1.0), (1.0, 1.0), learn_std=True)
+    head(torch.zeros(3, 4))[1].log_prob(torch.zeros(3, 2)).sum().backward()
+    assert (head.log_std.grad != 0).all()
+    with torch.no_grad():
+        head.log_std.copy_(torch.tensor([9.0, -99.0]))
+    std = head(torch.zeros(1, 4))[1].stddev[0]
+    torch.testing.assert_close(std, torch.tensor([2.0, -20.0]).exp())
