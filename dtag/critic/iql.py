@@ -2,7 +2,7 @@
 
 Kostrikov et al. 2021; eq. 4 and 5 of the Action Gradient paper, which prints one Q, no target and no (1 - d).
 Differences from the authors' code: y uses V before its update (as CORL); L_Q is the mean over members (as CORL), theirs
-the sum; the policy is not part of it.
+the sum; the policy is not part of it. `n_advantage` adds networks of our own, described in IQL.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from dtag.critic.networks import EnsembleMLP, QChoice, QEnsemble, parameters_to_buffers, reduce_q
 from dtag.data.transitions import TransitionBatch
+from dtag.errors import UsageError
 from dtag.reductions.expectile import asymmetric_square
 
 
@@ -23,6 +24,9 @@ class IQL(nn.Module):
     expectile: higher trusts the best actions in the data more; 0.7 locomotion, 0.9 antmaze. discount: per step.
     polyak: share of the online weights that enters the target at each step. learning_rate: Adam's, for Q and V.
     n_q: 2 as published; more for ensemble research. layer_norm: see EnsembleMLP.
+    n_advantage: networks A(s, a) fitted to the residual y - V(s), for Action Gradient to climb (ag.q=advantage); 0 =
+    the published critic. Q must spend its accuracy on V's range, a hundred times the effect of an action, so its slope
+    in the action is mostly fitting noise; A has nothing else to fit. They change neither Q nor V.
     """
 
     def __init__(
@@ -32,6 +36,7 @@ class IQL(nn.Module):
         *,
         hidden: tuple[int, ...] = (256, 256),
         n_q: int = 2,
+        n_advantage: int = 2,
         layer_norm: bool = False,
         expectile: float = 0.7,
         discount: float = 0.99,
@@ -42,6 +47,9 @@ class IQL(nn.Module):
         hidden = tuple(hidden)  # a list when it comes from YAML
         self.q_network = QEnsemble(n_q, state_dim, action_dim, hidden, layer_norm)
         self.value_network = EnsembleMLP(1, state_dim, hidden, layer_norm)
+        self.advantage_network = (
+            QEnsemble(n_advantage, state_dim, action_dim, hidden, layer_norm) if n_advantage else None
+        )
         self.target_network = copy.deepcopy(self.q_network)
         parameters_to_buffers(self.target_network)
         self.expectile = expectile
@@ -62,17 +70,26 @@ class IQL(nn.Module):
         return self.value_network(states)[0]
 
     def q_reduced(self, states: Tensor, actions: Tensor, choice: QChoice = "min", kappa: float = 1.0) -> Tensor:
-        """(B, S), (B, A) -> (B,), differentiable in the actions. See reduce_q for the choices."""
+        """(B, S), (B, A) -> (B,), differentiable in the actions. See reduce_q for the choices.
+
+        "advantage" is A(s, a), the mean of its members: Q less a value that the action does not change.
+        """
+        if choice in ("advantage", "advantage_bound"):
+            if self.advantage_network is None:
+                raise UsageError("this critic has no advantage networks: set critic.model.n_advantage=2, or ag.q=min")
+            members = self.advantage_network.q(states, actions)
+            return reduce_q(members, "mean" if choice == "advantage" else "lower_bound", kappa)
         q = self.q_target(states, actions) if choice == "target_min" else self.q(states, actions)
         return reduce_q(q, choice, kappa)
 
     def loss(self, batch: TransitionBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """L_V + L_Q in one scalar: they share no parameter, so one backward serves both.
+        """L_V + L_Q (+ L_A) in one scalar: they share no parameter, so one backward serves all.
 
         L_V = E[ |expectile - 1(u < 0)| * u^2 ],  u = min_i Q'_i(s, a) - V(s)
         L_Q = E[ mean_i (Q_i(s, a) - y)^2 ],      y = r + discount * (1 - terminated) * V(s')
+        L_A = E[ mean_i (A_i(s, a) - (y - V(s)))^2 ]
 
-        Q' are the targets; neither Q' nor y carries gradient.
+        Q' are the targets; neither Q' nor y carries gradient, nor V(s) in L_A.
         """
         pairs = torch.cat([batch.states, batch.actions], dim=-1)  # (B, S + A)
         with torch.no_grad():
@@ -91,10 +108,15 @@ class IQL(nn.Module):
             "v_mean": value.detach().mean(),
             "td_error_abs": td_error.detach().abs().mean(),
         }
-        return loss_q + loss_v, info
+        loss = loss_q + loss_v
+        if self.advantage_network is not None:
+            error = self.advantage_network(pairs) - (y - value).detach()
+            loss_a = (error * error).mean()
+            loss, info["loss_a"] = loss + loss_a, loss_a.detach()
+        return loss, info
 
     def optimizer(self) -> torch.optim.Adam:
-        """One Adam over Q and V; fused takes a quarter of the default's time."""
+        """One Adam over Q, V and A; fused takes a quarter of the default's time."""
         return torch.optim.Adam(self.parameters(), lr=self.learning_rate, fused=True)
 
     @torch.no_grad()

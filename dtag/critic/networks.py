@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-QChoice = Literal["min", "q1", "mean", "target_min", "lower_bound"]
+QChoice = Literal["min", "q1", "mean", "target_min", "lower_bound", "advantage", "advantage_bound"]
 
 
 class EnsembleLinear(nn.Module):

@@ -22,7 +22,7 @@ STATE_DIM, ACTION_DIM, HIDDEN, BATCH, N_TRANSITIONS = 11, 3, 256, 256, 200_000
 
 def iql_step(device: str) -> Callable[[], None]:
     """One draw, one update of Q and V, one of the target."""
-    critic = IQL(STATE_DIM, ACTION_DIM, hidden=(HIDDEN, HIDDEN)).to(device)
+    critic = IQL(STATE_DIM, ACTION_DIM, n_advantage=0, hidden=(HIDDEN, HIDDEN)).to(device)
     optimizer = critic.optimizer()
     widths = (STATE_DIM, ACTION_DIM, None, STATE_DIM, None)
     columns = [torch.randn(N_TRANSITIONS, *([] if w is None else [w]), device=device) for w in widths]

@@ -5,6 +5,7 @@ import torch
 
 from dtag.critic.iql import IQL
 from dtag.data.transitions import TransitionBatch
+from dtag.errors import UsageError
 from tests.reference.iql import iql_losses
 
 
@@ -21,7 +22,7 @@ def _batch(rows: int, state_dim: int, action_dim: int, dtype: torch.dtype = torc
 
 def _critic(**options: object) -> IQL:
     """A critic whose targets differ from its online networks, as after some training."""
-    critic = IQL(3, 2, hidden=(8, 8), **options).double()
+    critic = IQL(3, 2, hidden=(8, 8), **{"n_advantage": 0, **options}).double()
     for buffer in critic.target_network.buffers():
         buffer += 0.1 * torch.randn_like(buffer)
     return critic
@@ -144,3 +145,35 @@ def test_two_terminal_steps_are_learned_exactly():
         critic.update_target()
     torch.testing.assert_close(critic.q_reduced(states, actions), torch.tensor([0.0, 1.0]), rtol=0, atol=0.02)
     torch.testing.assert_close(critic.value(states), torch.full((2,), 0.9), rtol=0, atol=0.02)
+
+
+def test_the_advantage_networks_fit_the_residual_that_v_leaves():
+    critic, batch = _critic(n_advantage=3), _batch(16, 3, 2)
+    advantages = critic.advantage_network.q(batch.states, batch.actions)
+    total = 0.0
+    for i in range(16):
+        bootstrap = 0.0 if batch.terminated[i] else critic.discount * critic.value(batch.next_states)[i].item()
+        residual = batch.rewards[i].item() + bootstrap - critic.value(batch.states)[i].item()
+        total += sum((advantages[j, i].item() - residual) ** 2 for j in range(3)) / 3
+    _, info = critic.loss(batch)
+    assert info["loss_a"].item() == pytest.approx(total / 16, rel=1e-10)
+
+
+def test_the_advantage_networks_change_neither_q_nor_v():
+    critic, batch = _critic(n_advantage=2), _batch(16, 3, 2)
+    loss, info = critic.loss(batch)
+    loss.backward()
+    with_advantage = [p.grad.clone() for p in (*critic.q_network.parameters(), *critic.value_network.parameters())]
+    critic.zero_grad()
+    advantage, critic.advantage_network = critic.advantage_network, None
+    critic.loss(batch)[0].backward()
+    without = [p.grad for p in (*critic.q_network.parameters(), *critic.value_network.parameters())]
+    assert all(torch.equal(a, b) for a, b in zip(with_advantage, without, strict=True))
+    assert info["loss_a"] > 0
+    assert all(p.grad is None for p in advantage.parameters())  # their gradient was cleared and nothing put it back
+
+
+def test_a_critic_without_advantage_networks_says_how_to_get_them():
+    critic, batch = _critic(), _batch(4, 3, 2)
+    with pytest.raises(UsageError, match=r"critic.model.n_advantage=2, or ag.q=min"):
+        critic.q_reduced(batch.states, batch.actions, "advantage")
