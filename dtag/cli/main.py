@@ -39,14 +39,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except DtagError as error:
         _complain(str(error))
         return error.exit_status
+    except BrokenPipeError:
+        # the reader of a pipe went away: `dtag ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:  # a full disk or a lost folder, met by a library's own files
+        _complain(f"{type(error).__name__}: {error}")
+        return 1
     except KeyboardInterrupt:
         _complain("stopped")
         return 130
-    except BrokenPipeError:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # the reader of a pipe went away: `dtag ... | head`
-        return 0
 
 
 def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:

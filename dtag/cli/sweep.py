@@ -11,9 +11,14 @@ from rich.console import Console
 
 from dtag.errors import UsageError
 
+# Overrides of these sections change the checkpoint's config, all others the grid's.
+OF_THE_AGENT = ("ag.", "context.", "critic.", "eval.", "train.")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = "Example:\n  dtag sweep --config conf/sweep/ag.yaml --ckpt runs/demo/NAME/agent.ckpt episodes=100"
+    parser.epilog = (
+        "Example:\n  dtag sweep --config conf/sweep/ag.yaml --ckpt runs/demo/NAME/agent.ckpt episodes=100 ag.q=min"
+    )
     parser.add_argument(
         "--config", default="conf/sweep/ag.yaml", metavar="YAML", help="the grid; default conf/sweep/ag.yaml"
     )
@@ -38,7 +43,9 @@ def run(args: argparse.Namespace) -> int:
     from dtag.training.validate import validate
 
     schema = {"grid": Component("dtag.sweep.grid.Grid", optional=False)}
-    config = check({"grid": load_config([args.config], args.overrides)}, schema)
+    of_agent = [word for word in args.overrides if word.startswith(OF_THE_AGENT)]
+    of_grid = [word for word in args.overrides if word not in of_agent]
+    config = check({"grid": load_config([args.config], of_grid)}, schema)
     grid = build(config["grid"])
     checkpoint = Path(args.ckpt) if args.ckpt else newest_agent()
     console = Console()
@@ -46,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
         task = progress.add_task("episodes", total=len(grid.cells()) * grid.episodes, steps="")
         result = validate(
             checkpoint,
+            of_agent,
             trust=args.trust,
             plans=grid.plans,
             on_step=lambda steps, finished: progress.update(task, completed=finished, steps=f"{steps:,} steps"),

@@ -92,12 +92,11 @@ class SequenceModel(nn.Module):
         states (B, K, S), actions (B, K, A), returns_to_go (B, K, 1), timesteps (B, K).
         """
         n_steps = states.shape[1]
-        slots = torch.tensor([self.order.index(token) for token in read], device=states.device)
-        tokens = self._tokens(states, actions, returns_to_go, timesteps)[
-            :, : 3 * n_steps - 2 + int(max(map(self.order.index, read)))
-        ]
+        slots = [self.order.index(token) for token in read]
+        tokens = self._tokens(states, actions, returns_to_go, timesteps, 3 * n_steps - 2 + max(slots))
         steps = 3 * torch.arange(n_steps, device=states.device)
-        out = self.transformer(tokens, (steps[:, None] + slots).flatten())
+        positions = torch.stack([steps + slot for slot in slots], dim=1).flatten()
+        out = self.transformer(tokens, positions)
         return out.unflatten(1, (n_steps, len(read)))
 
     def encode_last(self, window: Window, read: Token) -> Tensor:
@@ -121,12 +120,15 @@ class SequenceModel(nn.Module):
 
     def _encode_last(self, window: Window, read: Token) -> tuple[Tensor, list[Prefix], Tensor]:
         slot = self.order.index(read)
-        tokens = self._tokens(*window[:4])[:, : 3 * window.states.shape[1] - 2 + slot]
+        tokens = self._tokens(*window[:4], 3 * window.states.shape[1] - 2 + slot)
         position = (3 * (window.lengths - 1) + slot).unsqueeze(1)  # (B, 1)
         out, prefixes = self.transformer.with_prefix(tokens, position)
         return out, prefixes, position
 
-    def _tokens(self, states: Tensor, actions: Tensor, returns_to_go: Tensor, timesteps: Tensor) -> Tensor:
+    def _tokens(
+        self, states: Tensor, actions: Tensor, returns_to_go: Tensor, timesteps: Tensor, n_tokens: int
+    ) -> Tensor:
+        """The first n_tokens tokens, (B, L, D). Cut before the norm, whose output is then contiguous: a cut one is slow."""
         embedded = {
             "state": self.embed_state(states),
             "return": self.embed_return(returns_to_go),
@@ -136,7 +138,7 @@ class SequenceModel(nn.Module):
         if self.embed_time is not None:
             # Beyond the longest trained episode an embedding was never trained: hold the last one that was.
             tokens = tokens + self.embed_time(timesteps.clamp(max=self.embed_time.num_embeddings - 1)).unsqueeze(2)
-        return self.dropout(self.norm(tokens.flatten(1, 2)))  # (B, 3K, D)
+        return self.dropout(self.norm(tokens.flatten(1, 2)[:, :n_tokens]))
 
 
 def init_normal(module: nn.Module) -> None:

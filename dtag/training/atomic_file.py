@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,9 @@ def save_atomically(value: Any, path: Path) -> None:
     Raises DtagError when the disk is full or the folder cannot be written; what stood at `path` still stands.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("wb") as file:
             torch.save(value, file)
             file.flush()
             os.fsync(file.fileno())
@@ -29,7 +28,7 @@ def save_atomically(value: Any, path: Path) -> None:
     except (OSError, RuntimeError) as error:  # torch reports a failed write as RuntimeError
         raise DtagError(f"cannot write {path}: {error}; the file before it, if any, is untouched") from error
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def write_text_atomically(text: str, path: Path) -> None:

@@ -105,9 +105,46 @@ def load_agent(
     path: str | Path, *, overrides: list[str] | None = None, trust: bool = False, device: str = "cpu"
 ) -> Agent:
     """The agent of a checkpoint, its config changed by overrides ("ag.n_steps=20") where they need no retraining."""
-    contents = read_checkpoint(path, trust=trust)
-    config = override_config(contents, overrides or [])
+    contents, config = read_with_overrides(path, overrides or [], trust=trust)
     return agent_of(contents, config, device)
+
+
+def read_with_overrides(
+    path: str | Path, overrides: list[str], *, trust: bool = False
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """An agent's contents and its config with overrides applied.
+
+    "critic.ckpt=PATH" attaches another critic, trained on the same data, in place of the checkpoint's own or none.
+    """
+    contents = read_checkpoint(path, trust=trust)
+    attached = [word.partition("=")[2] for word in overrides if word.startswith("critic.ckpt=")]
+    if attached:
+        contents = attach_critic(contents, read_checkpoint(attached[-1], trust=trust), attached[-1])
+    rest = [word for word in overrides if not word.startswith("critic.ckpt=")]
+    return contents, override_config(contents, rest)
+
+
+def attach_critic(contents: dict[str, Any], other: dict[str, Any], path: str | Path) -> dict[str, Any]:
+    """The agent's contents with the critic of another checkpoint; CheckpointError when its data was another."""
+    if other.get("critic") is None:
+        raise CheckpointError(f"{path} holds no critic")
+    check_same_data(DataSpec.from_dict(other["spec"]), DataSpec.from_dict(contents["spec"]), path)
+    config = {**contents["config"], "critic": other["config"]["critic"]}
+    return {
+        **contents,
+        "config": config,
+        "critic": other["critic"],
+        "action_gradient_rms": other["action_gradient_rms"],
+    }
+
+
+def check_same_data(critics: DataSpec, own: DataSpec, path: str | Path) -> None:
+    """Raises CheckpointError when a critic saw other states or rewards than the agent it is to serve."""
+    for name in ("state_mean", "state_std", "reward_scale", "reward_shift"):
+        if getattr(critics, name) != getattr(own, name):
+            raise CheckpointError(
+                f"the critic in {path} was trained with another {name} ({critics.info.id}) than this run has ({own.info.id})"
+            )
 
 
 def override_config(contents: dict[str, Any], overrides: list[str]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from dtag.refiners.action_gradient import action_gradient_rms
 from dtag.rollout.episodes import Interrupted
 from dtag.training.atomic_file import AtomicCheckpointIO, write_text_atomically
 from dtag.training.callbacks import BestCheckpoint, LastCheckpoint, StageProgress
-from dtag.training.checkpoint import critic_of, read_checkpoint, save_agent, save_critic
+from dtag.training.checkpoint import check_same_data, critic_of, read_checkpoint, save_agent, save_critic
 from dtag.training.critic_module import CriticModule
 from dtag.training.estimate import HOUR, estimate_seconds, in_words
 from dtag.training.experiment import SCHEMA, build_agent, build_critic, build_data, build_losses, build_networks
@@ -142,12 +142,7 @@ class _Run:
 
     def _shared_critic(self, path: Path) -> FrozenCritic:
         contents = read_checkpoint(path)
-        own = DataSpec.from_dict(contents["spec"])
-        for name in ("state_mean", "state_std", "reward_scale", "reward_shift"):
-            if getattr(own, name) != getattr(self.spec, name):
-                raise CheckpointError(
-                    f"{path} was trained with another {name} ({own.info.id}) than this run has ({self.spec.info.id})"
-                )
+        check_same_data(DataSpec.from_dict(contents["spec"]), self.spec, path)
         critic = critic_of(contents)
         if critic is None:
             raise CheckpointError(f"{path} holds no critic")

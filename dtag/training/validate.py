@@ -17,7 +17,7 @@ from dtag.evaluation.evaluate import environment_factory
 from dtag.evaluation.evaluator import Evaluator
 from dtag.rollout.agent import Agent
 from dtag.rollout.episodes import EpisodeRow, Interrupted
-from dtag.training.checkpoint import agent_of, override_config, read_checkpoint
+from dtag.training.checkpoint import agent_of, read_with_overrides
 from dtag.training.experiment import build_agent
 from dtag.training.fit import quiet_lightning
 from dtag.training.settings import TrainSettings
@@ -67,8 +67,7 @@ def validate(
     overrides: of eval, ag, context and train, e.g. "ag.n_steps=20". trust: allow checkpoints that name foreign modules.
     plans: other rows than off and on, a function of (agent, settings). Raises CheckpointError, UsageError, Stopped.
     """
-    contents = read_checkpoint(checkpoint, trust=trust)
-    config = override_config(contents, overrides or [])
+    contents, config = read_with_overrides(checkpoint, overrides or [], trust=trust)
     spec, settings = DataSpec.from_dict(contents["spec"]), build(config["eval"])
     factory = environment_factory(settings, spec)
     if factory is None:
