@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from dtag.config.build import build
     from dtag.config.load import load_config
     from dtag.config.schema import Component, check
-    from dtag.report.console import score_table
+    from dtag.report.console import refinement_in_words, score_table
     from dtag.report.grid_figure import draw_grid
     from dtag.training.atomic_file import write_text_atomically
     from dtag.training.run_folder import provenance
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     checkpoint = Path(args.ckpt) if args.ckpt else newest_agent()
     console = Console()
     with episode_progress(console) as progress:
-        task = progress.add_task("episodes", total=len(grid.cells()) * grid.episodes, steps="")
+        task = progress.add_task("episodes", total=grid.n_episodes, steps="")
         result = validate(
             checkpoint,
             of_agent,
@@ -59,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
             on_step=lambda steps, finished: progress.update(task, completed=finished, steps=f"{steps:,} steps"),
         )
     console.print(score_table(result.summary, result.spec.info.reference, f"{checkpoint} · {result.spec.info.id}"))
+    console.print(refinement_in_words(result.config, result.action_gradient_rms), highlight=False)
+    console.print("the best cell is picked on its own test episodes; the default is not", highlight=False)
     folder = (checkpoint if checkpoint.is_dir() else checkpoint.parent) / "sweep" / grid.experiment
     contents: dict[str, Any] = {
         "provenance": provenance(),

@@ -8,7 +8,6 @@ Letters: B batch, L tokens, P read positions, D hidden, H heads.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -93,12 +92,8 @@ class Block(nn.Module):
 
     def _project(self, x: Tensor, *layers: nn.Linear) -> list[Tensor]:
         """Each layer's output in heads, (B, H, L, D/H)."""
-        parts: Sequence[Tensor]
-        if torch.is_grad_enabled():
-            weight, bias = torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers])
-            parts = F.linear(x, weight, bias).chunk(len(layers), dim=-1)
-        else:
-            parts = [layer(x) for layer in layers]
+        weight, bias = torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers])
+        parts = F.linear(x, weight, bias).chunk(len(layers), dim=-1)
         return [part.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for part in parts]
 
 

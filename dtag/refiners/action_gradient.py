@@ -45,7 +45,7 @@ class ActionGradient:
 
     def __init__(
         self,
-        eta: float = 0.01,
+        eta: float = 0.03,
         n_steps: int = 5,
         *,
         rule: RuleName = "none",

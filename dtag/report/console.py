@@ -57,7 +57,10 @@ def print_summary(result: Any, config: dict[str, Any], console: Console) -> None
             title = f"{config['experiment']} · {contents['spec']['info']['id']} · seed {config['seed']}"
             console.print(score_table(result.summary, Reference(**reference) if reference else None, title))
             if config["ag"] is not None and contents["critic"] is not None:
-                console.print(refinement_in_words(config, contents["action_gradient_rms"]), highlight=False)
+                console.print(
+                    refinement_in_words(config, contents["action_gradient_rms"].get(config["ag"]["q"], 1.0)),
+                    highlight=False,
+                )
         console.print(f"agent:  {result.agent}", highlight=False, soft_wrap=True)
     if result.critic is not None:
         console.print(f"critic: {result.critic}", highlight=False, soft_wrap=True)

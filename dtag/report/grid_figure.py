@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from dtag.evaluation.evaluate import AG_OFF
-from dtag.sweep.grid import Grid
+from dtag.sweep.grid import UNPICKED, Grid
 
 
 def draw_grid(grid: Grid, summary: dict[str, dict[str, dict[str, float]]], path: Path) -> None:
@@ -40,6 +40,9 @@ def draw_grid(grid: Grid, summary: dict[str, dict[str, dict[str, float]]], path:
                 capsize=3,
                 label=f"η = {eta:g}",
             )
+        panel.axhline(
+            summary[UNPICKED][kind]["mean"], color="C3", linestyle="--", linewidth=1.2, label="default, unpicked"
+        )
         panel.set_xscale("symlog", linthresh=1)
         panel.set_xticks([n for n in grid.n_steps if n > 0], [str(n) for n in grid.n_steps if n > 0])
         panel.set_xlabel("gradient steps n")

@@ -5,6 +5,7 @@ Letters: E slots (rows at once), n rows acting, S state dim, A action dim.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -126,7 +127,7 @@ class Agent:
         earned = torch.as_tensor(np.asarray(rewards, dtype=np.float64), device=self.device)
         self.remaining[self._index(slots)] -= earned.unsqueeze(1)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def act_rows(self, slots: Sequence[int], states: NDArray[Any]) -> Decision:
         """Act in the given slots, on raw states (n, S)."""
         rows = self._index(slots)
@@ -167,32 +168,30 @@ class Agent:
         return lengths, action
 
     def _context_lengths(self, rows: Tensor, available: Tensor) -> Tensor:
-        lengths = available.clone()
-        returns = self.history.past_returns(rows)
         rules = [self.settings[slot].context for slot in rows.tolist()]
-        for rule in set(rules) - {"off"}:
+        asked = set(rules) - {"off"}
+        if not asked:
+            return available
+        lengths, returns = available.clone(), self.history.past_returns(rows)
+        for rule in asked:
             at = self._index([i for i, own in enumerate(rules) if own == rule])
             lengths[at] = context_lengths(returns[at], available[at], rule=rule, maximum=self.context.maximum)
         return lengths
 
     def _by_width(self, rows: Tensor, lengths: Tensor, compute: Any) -> tuple[Tensor, ...]:
         """compute(window) for each row, in blocks of rows whose windows share a width; results in the rows' order."""
-        results: list[Tensor] | None = None
-        shortest = 0
-        for width in self.widths:
-            at = ((lengths > shortest) & (lengths <= width)).nonzero()[:, 0]
-            shortest = width
-            if not len(at):
-                continue
-            parts = in_blocks(
-                self._on_windows(compute, rows[at], lengths[at], width), len(at), self.block_size, self.device
-            )
-            if results is None:
-                results = [part.new_empty(len(rows), *part.shape[1:]) for part in parts]
-            for result, part in zip(results, parts, strict=True):
-                result[at] = part
-        assert results is not None
-        return tuple(results)
+        of_width: dict[int, list[int]] = {}
+        for i, length in enumerate(lengths.tolist()):
+            of_width.setdefault(self.widths[bisect_left(self.widths, length)], []).append(i)
+        parts: list[tuple[Tensor, ...]] = []
+        for width, members in of_width.items():
+            at = self._index(members)
+            window_of = self._on_windows(compute, rows[at], lengths[at], width)
+            parts.append(in_blocks(window_of, len(members), self.block_size, self.device))
+        if len(parts) == 1:  # nearly always: in the order of the rows already
+            return parts[0]
+        back = self._index([i for members in of_width.values() for i in members]).argsort()
+        return tuple(torch.cat(columns)[back] for columns in zip(*parts, strict=True))
 
     def _on_windows(self, compute: Any, slots: Tensor, lengths: Tensor, width: int) -> Callable[[Tensor], Any]:
         return lambda block: compute(self.history.window(slots[block], lengths[block], width))

@@ -13,12 +13,15 @@ from dtag.rollout.agent import Agent
 from dtag.rollout.episodes import EpisodePlan
 from dtag.rollout.row_settings import RowSettings
 
+UNPICKED = "AG on (default, unpicked)"
+
 
 @dataclass(frozen=True)
 class Grid:
     """eta, n_steps, rule: every combination is a cell, scored on `episodes` episodes with seeds from `seed` on.
 
-    experiment: the name of the output's folder. Action Gradient off is always scored beside the grid, once.
+    experiment: the name of the output's folder. Action Gradient off and the checkpoint's own setting are always scored
+    beside the grid: a cell picked from it by its score is picked on the test, the checkpoint's own is not.
     """
 
     experiment: str = "ag"
@@ -34,13 +37,19 @@ class Grid:
             raise UsageError(f"grid.rule: {', '.join(unknown)} is not one of {', '.join(RULES)}")
 
     def cells(self) -> list[tuple[str, RowSettings]]:
-        """(label, settings) of every cell, Action Gradient off first."""
+        """(label, settings) of every cell of the grid."""
         combinations = product(self.rule, self.eta, self.n_steps)
-        refined = [(f"{rule} eta={eta:g} n={n}", RowSettings(n, eta, rule)) for rule, eta, n in combinations if n > 0]
-        return [(AG_OFF, RowSettings()), *refined]
+        return [(f"{rule} eta={eta:g} n={n}", RowSettings(n, eta, rule)) for rule, eta, n in combinations if n > 0]
 
     def plans(self, agent: Agent, settings: EvaluationSettings) -> list[EpisodePlan]:
         """Every episode seed in every cell, with the agent's context rule."""
         context = agent.context.rule
-        own = [(label, RowSettings(s.n_steps, s.eta, s.rule, context)) for label, s in self.cells()]
+        unpicked = agent.default_settings
+        cells = [(AG_OFF, RowSettings()), (UNPICKED, unpicked), *self.cells()]
+        own = [(label, RowSettings(s.n_steps, s.eta, s.rule, context)) for label, s in cells]
         return [EpisodePlan(self.seed + i, row, label) for i in range(self.episodes) for label, row in own]
+
+    @property
+    def n_episodes(self) -> int:
+        """Rows in all."""
+        return (len(self.cells()) + 2) * self.episodes

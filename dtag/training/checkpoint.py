@@ -37,7 +37,7 @@ def save_agent(
     policy: nn.Module,
     return_model: nn.Module | None,
     critic: nn.Module | None,
-    action_gradient_rms: float,
+    action_gradient_rms: dict[str, float],
     step: int,
 ) -> None:
     """Write policy, return model, critic, DataSpec, config and versions to `path`, atomically."""
@@ -46,17 +46,23 @@ def save_agent(
         {
             **_header("agent", config, spec, step),
             **{name: None if module is None else _state(module) for name, module in states.items()},
-            "action_gradient_rms": float(action_gradient_rms),
+            "action_gradient_rms": dict(action_gradient_rms),
         },
         path,
     )
 
 
 def save_critic(
-    path: Path, *, config: dict[str, Any], spec: DataSpec, critic: nn.Module, action_gradient_rms: float, step: int
+    path: Path,
+    *,
+    config: dict[str, Any],
+    spec: DataSpec,
+    critic: nn.Module,
+    action_gradient_rms: dict[str, float],
+    step: int,
 ) -> None:
     """Write a critic that any run on the same data may share."""
-    contents = {"critic": _state(critic), "action_gradient_rms": float(action_gradient_rms)}
+    contents = {"critic": _state(critic), "action_gradient_rms": dict(action_gradient_rms)}
     save_atomically({**_header("critic", config, spec, step), **contents}, path)
 
 
@@ -114,28 +120,46 @@ def read_with_overrides(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """An agent's contents and its config with overrides applied.
 
-    "critic.ckpt=PATH" attaches another critic, trained on the same data, in place of the checkpoint's own or none.
+    "critic.ckpt=PATH" attaches another critic, trained on the same data, in place of the checkpoint's own or none;
+    "critic.ckpt=PATH+PATH" attaches several as a CriticEnsemble.
     """
     contents = read_checkpoint(path, trust=trust)
     attached = [word.partition("=")[2] for word in overrides if word.startswith("critic.ckpt=")]
     if attached:
-        contents = attach_critic(contents, read_checkpoint(attached[-1], trust=trust), attached[-1])
+        paths = attached[-1].split("+")
+        contents = attach_critics(contents, {path: read_checkpoint(path, trust=trust) for path in paths})
     rest = [word for word in overrides if not word.startswith("critic.ckpt=")]
     return contents, override_config(contents, rest)
 
 
-def attach_critic(contents: dict[str, Any], other: dict[str, Any], path: str | Path) -> dict[str, Any]:
-    """The agent's contents with the critic of another checkpoint; CheckpointError when its data was another."""
-    if other.get("critic") is None:
-        raise CheckpointError(f"{path} holds no critic")
-    check_same_data(DataSpec.from_dict(other["spec"]), DataSpec.from_dict(contents["spec"]), path)
-    config = {**contents["config"], "critic": other["config"]["critic"]}
-    return {
-        **contents,
-        "config": config,
-        "critic": other["critic"],
-        "action_gradient_rms": other["action_gradient_rms"],
-    }
+def attach_critics(contents: dict[str, Any], others: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The agent's contents with the critics of other checkpoints, by path.
+
+    Several become one CriticEnsemble, whose rms action gradient is taken as the mean of theirs.
+    Raises CheckpointError when one has no critic or saw other data.
+    """
+    own = DataSpec.from_dict(contents["spec"])
+    for path, other in others.items():
+        if other.get("critic") is None:
+            raise CheckpointError(f"{path} holds no critic")
+        check_same_data(DataSpec.from_dict(other["spec"]), own, path)
+    first = next(iter(others.values()))
+    if len(others) == 1:
+        model, state, rms = first["config"]["critic"]["model"], first["critic"], first["action_gradient_rms"]
+    else:
+        named = {f"member_{i}": other for i, other in enumerate(others.values())}
+        members = {name: other["config"]["critic"]["model"] for name, other in named.items()}
+        model = {"target": "dtag.critic.ensemble.CriticEnsemble", "members": members}
+        state = {
+            f"members.{name}.{key}": value for name, other in named.items() for key, value in other["critic"].items()
+        }
+        rms = {
+            choice: sum(other["action_gradient_rms"][choice] for other in named.values()) / len(named)
+            for choice in first["action_gradient_rms"]
+            if all(choice in other["action_gradient_rms"] for other in named.values())
+        }
+    config = {**contents["config"], "critic": {**first["config"]["critic"], "model": model}}
+    return {**contents, "config": config, "critic": state, "action_gradient_rms": rms}
 
 
 def check_same_data(critics: DataSpec, own: DataSpec, path: str | Path) -> None:

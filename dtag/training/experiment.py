@@ -94,7 +94,7 @@ def build_agent(
     policy: Policy,
     return_model: ReturnModel | None,
     critic: Critic | None,
-    action_gradient_rms: float,
+    action_gradient_rms: dict[str, float],
 ) -> Agent:
     """The agent that evaluation runs."""
     settings: EvaluationSettings = build(config["eval"])
@@ -107,6 +107,11 @@ def build_agent(
         refiner=build(config["ag"]) if refines else None,
         context=build(config["context"]),
         target_return=settings.target_return,
-        action_gradient_rms=action_gradient_rms,
+        action_gradient_rms=chosen_rms(config, action_gradient_rms),
         block_size=settings.block_size,
     )
+
+
+def chosen_rms(config: dict[str, Any], action_gradient_rms: dict[str, float]) -> float:
+    """The data's root-mean-square gradient of the Q that the config's `ag` climbs; 1 without a critic."""
+    return action_gradient_rms.get(config["ag"]["q"], 1.0) if config["ag"] is not None else 1.0

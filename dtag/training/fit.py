@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from lightning import Callback, LightningModule, Trainer, seed_everything
@@ -15,6 +17,7 @@ from lightning import Callback, LightningModule, Trainer, seed_everything
 from dtag.config.build import build
 from dtag.config.load import load_config
 from dtag.config.schema import check
+from dtag.critic.networks import QChoice
 from dtag.data.datamodule import TrajectoryDataModule
 from dtag.data.spec import DataSpec
 from dtag.errors import CheckpointError, DtagError, UsageError
@@ -53,7 +56,7 @@ class FitResult:
 class FrozenCritic:
     """A trained critic and the root-mean-square of its action gradient over the data."""
 
-    def __init__(self, critic: Any, rms: float, path: Path | None) -> None:
+    def __init__(self, critic: Any, rms: dict[str, float], path: Path | None) -> None:
         self.critic, self.rms, self.path = critic, rms, path
 
 
@@ -132,7 +135,7 @@ class _Run:
         if settings is None:
             if stage == "critic":
                 raise UsageError("stage=critic needs a critic: the config has critic=null")
-            return FrozenCritic(None, 1.0, None)
+            return FrozenCritic(None, {}, None)
         given = settings.ckpt or (folder.critic if folder.critic.is_file() else None)
         if given is not None:
             return self._shared_critic(Path(given))
@@ -175,15 +178,18 @@ class _Run:
         )
         return FrozenCritic(critic, rms, folder.critic)
 
-    def _action_gradient_rms(self, critic: Any) -> float:
-        """Over at most 20,000 of the data's steps, drawn by the seed."""
+    def _action_gradient_rms(self, critic: Any) -> dict[str, float]:
+        """For every Q that Action Gradient may climb, over at most 20,000 of the data's steps, drawn by the seed."""
         sampler = self.data.transition_sampler()
         generator = torch.Generator().manual_seed(self.config["seed"])
         rows = torch.randperm(len(sampler.usable), generator=generator)[:20_000]
         batch = sampler.gather(sampler.usable[rows])
-        refiner = build(self.config["ag"]) if self.config["ag"] is not None else None
-        q_function = refiner.q_function(critic) if refiner is not None else critic.q_reduced
-        return action_gradient_rms(q_function, batch.states, batch.actions)
+        result = {}
+        for choice in get_args(QChoice):
+            with contextlib.suppress(UsageError):  # a critic need not offer every choice
+                function = partial(critic.q_reduced, choice=choice)
+                result[choice] = action_gradient_rms(function, batch.states, batch.actions)
+        return result
 
     def policy_stage(self, folder: RunFolder, critic: FrozenCritic) -> FitResult:
         seed_everything(self.config["seed"], verbose=False)

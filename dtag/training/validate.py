@@ -18,7 +18,7 @@ from dtag.evaluation.evaluator import Evaluator
 from dtag.rollout.agent import Agent
 from dtag.rollout.episodes import EpisodeRow, Interrupted
 from dtag.training.checkpoint import agent_of, read_with_overrides
-from dtag.training.experiment import build_agent
+from dtag.training.experiment import build_agent, chosen_rms
 from dtag.training.fit import quiet_lightning
 from dtag.training.settings import TrainSettings
 from dtag.training.signals import StopFlag, Stopped
@@ -102,5 +102,10 @@ def validate(
         except (Interrupted, KeyboardInterrupt) as error:
             raise Stopped("stopped before the episodes were done", flag.exit_status or 130) from error
     return ValidateResult(
-        config, spec, contents["action_gradient_rms"], evaluator.summary, evaluator.rows, evaluator.episodes
+        config,
+        spec,
+        chosen_rms(config, contents["action_gradient_rms"]),
+        evaluator.summary,
+        evaluator.rows,
+        evaluator.episodes,
     )

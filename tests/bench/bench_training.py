@@ -1,0 +1,119 @@
+"""Training steps a second of the three models: segments drawn, forward, losses, backward, clip, optimiser.
+
+    python tests/bench/bench_training.py [--seconds 60]
+
+The module's own training_step, without Lightning's loop around it. With 1 and with 2 threads, everything in turns,
+medians; a second thread helps only on a core that nobody else uses.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from workloads import (
+    MODELS,
+    REFERENCE_GFLOPS,
+    REFERENCE_TRAINING,
+    Model,
+    hopper_like,
+    interleaved,
+    median_cpu,
+    median_wall,
+    products_gflop,
+    sgemm,
+)
+
+from dtag.data.segments import SegmentSampler
+from dtag.data.spec import make_spec
+from dtag.training.policy_module import PolicyModule
+
+THREADS = (1, 2)
+# Official code's CPU time per step over dtag's, both in turns in one process: 2026-11, 1 thread, torch 2.13, EPYC.
+PAIRED = {"RF, one network": 1.17, "DT": 1.29}
+
+
+def training_step(model: Model, n_steps: int = 200_000) -> tuple[Callable[[], None], float]:
+    """One full step, and the GFLOP of its products."""
+    dataset = hopper_like(n_steps)
+    spec = make_spec(dataset, return_scale=1000.0, reward_rule="raw")
+    policy, return_model = model.networks()
+    module = PolicyModule(
+        policy=policy,
+        return_model=return_model,
+        losses=model.losses(),
+        optimizer=model.optimizer,
+        spec=spec,
+        seed=0,
+        log_every=10**9,  # logging needs a Trainer
+    ).train()
+    optimizers, schedulers = module.configure_optimizers()
+    module.optimizers = lambda: optimizers  # type: ignore[method-assign]
+    module.lr_schedulers = lambda: schedulers  # type: ignore[method-assign]
+    module.manual_backward = torch.Tensor.backward  # type: ignore[method-assign]
+    sampler = SegmentSampler(dataset.trajectories, spec, context_length=model.context_length, **model.sampling)
+    generator = torch.Generator().manual_seed(0)
+    sizes = (model.batch_size, model.context_length)
+    products = products_gflop(policy, *sizes, per_step=2 if policy.predicts_return else 1, last_slot=1)
+    if return_model is not None:
+        products += products_gflop(return_model, *sizes, per_step=1, last_slot=0)
+    return lambda: module.training_step(sampler.sample(model.batch_size, generator), 0), products
+
+
+def with_threads(n: int, run: Callable[[], object]) -> Callable[[], None]:
+    def threaded() -> None:
+        torch.set_num_threads(n)
+        run()
+
+    return threaded
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=60.0, help="of measuring, about (default 60)")
+    seconds = parser.parse_args().seconds
+    runs, gflop = {}, {}
+    for name, model in MODELS.items():
+        step, gflop[name] = training_step(model)
+        # The widest product of a step; a rate measured on smaller ones would flatter the share.
+        hidden = model.sizes["hidden"]
+        product, gflop[f"{name} sgemm"] = sgemm(model.batch_size * 3 * model.context_length, hidden, 4 * hidden)
+        for n in THREADS:
+            runs[f"{name} {n}"], runs[f"{name} sgemm {n}"] = with_threads(n, step), with_threads(n, product)
+    spent = interleaved(runs, seconds, warm_up=1)
+
+    table = Table("model", "threads", title="Training, Hopper-sized")
+    for column in ("steps/s", "steps per CPU-s", "sgemm GFLOP/s", "share of its bound"):
+        table.add_column(column, justify="right")
+    for name in MODELS:
+        for n in THREADS:
+            own, product = spent[f"{name} {n}"], spent[f"{name} sgemm {n}"]
+            rate = gflop[f"{name} sgemm"] / median_wall(product)
+            share = gflop[name] / rate / median_wall(own)
+            table.add_row(
+                name, str(n), f"{1 / median_wall(own):.2f}", f"{1 / median_cpu(own):.2f}", f"{rate:.0f}", f"{share:.0%}"
+            )
+    console = Console()
+    console.print(table)
+    console.print(_reference_table({name: gflop[f"{name} sgemm"] / median_wall(spent[f"{name} sgemm 1"]) for name in MODELS}))
+
+
+def _reference_table(rates: dict[str, float]) -> Table:
+    table = Table("official code", title="For orientation: measured elsewhere, one free core")
+    for column in ("steps/s", "sgemm GFLOP/s", "scaled to this sgemm", "its CPU time / dtag's, paired"):
+        table.add_column(column, justify="right")
+    for name, paired in PAIRED.items():
+        published = REFERENCE_TRAINING[MODELS[name].reference]
+        scaled = published * rates[name] / REFERENCE_GFLOPS
+        table.add_row(
+            MODELS[name].reference, f"{published:.2f}", f"{REFERENCE_GFLOPS:.0f}", f"{scaled:.2f}", f"{paired:.2f}"
+        )
+    table.caption = "Scaling overstates it: dropout, softmax and GELU do not speed up with sgemm. Trust the paired ratio."
+    return table
+
+
+if __name__ == "__main__":
+    main()
