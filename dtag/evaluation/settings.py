@@ -14,7 +14,8 @@ class EvaluationSettings:
     skips rollouts. environment_kwargs: passed to it, over the dataset's own. max_episode_steps: null = the dataset's or
     the environment's own limit. episodes: per setting; 100 for a difference worth claiming. seed: episode i is reset
     with seed + i. rows: environments stepped at once. workers: processes that step them; 0 = this one, fastest on few
-    cores. block_size: rows per network call; results are bit-exact for one value of it, so it is part of the config.
+    cores. block_size: rows per network call, 1 or a multiple of 4; results are bit-exact for one value of it, so it is
+    part of the config.
     target_return: raw initial return-to-go of a policy without a return model (DT); null where returns are predicted.
     """
 
@@ -27,3 +28,10 @@ class EvaluationSettings:
     workers: int = 0
     block_size: int = 16
     target_return: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("episodes", 1), ("rows", 1), ("workers", 0), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"eval.{name}={getattr(self, name)} must be at least {least}")
+        if self.block_size != 1 and (self.block_size < 1 or self.block_size % 4):
+            raise ValueError(f"eval.block_size={self.block_size} must be 1 or a multiple of 4")

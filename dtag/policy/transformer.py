@@ -8,6 +8,8 @@ Letters: B batch, L tokens, P read positions, D hidden, H heads.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -81,7 +83,8 @@ class Block(nn.Module):
         self, x: Tensor, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool
     ) -> Tensor:
         dropout = self.weights_dropout if self.training else 0.0
-        attended = F.scaled_dot_product_attention(query, key, value, mask, dropout, is_causal=is_causal)
+        with contextlib.nullcontext() if self.training else one_cpu_thread(query):
+            attended = F.scaled_dot_product_attention(query, key, value, mask, dropout, is_causal=is_causal)
         attended = self.output_dropout(attended).transpose(1, 2).flatten(2)  # (B, P, D)
         x = x + self.residual_dropout(self.attention_out(attended))
         if not self.pre_norm:
@@ -149,6 +152,23 @@ class CausalTransformer(nn.Module):
         for block, prefix in zip(self.blocks, prefixes, strict=True):
             x = block.extend(x, prefix, mask[:, None, None])
         return self.final_norm(x)
+
+
+@contextlib.contextmanager
+def one_cpu_thread(x: Tensor) -> Iterator[None]:
+    """On a CPU, one thread: torch's attention gives each thread a work area of its own alignment, by which MKL rounds.
+
+    With several, a row's last bit would depend on its place in the batch. Costs little: attention is the small part.
+    """
+    n_threads = torch.get_num_threads()
+    if x.device.type != "cpu" or n_threads == 1 or torch.compiler.is_compiling():
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 def _take(x: Tensor, read: Tensor) -> Tensor:

@@ -72,6 +72,8 @@ class Agent:
         action_gradient_rms: float = 1.0,
         block_size: int = 16,
     ) -> None:
+        if block_size != 1 and (block_size < 1 or block_size % 4):
+            raise ValueError(f"block_size={block_size} must be 1 or a multiple of 4: others round by a row's place")
         self.policy, self.spec, self.return_model = policy, spec, return_model
         self.critic, self.refiner = critic, refiner
         self.context = context or ContextSettings()
@@ -124,7 +126,7 @@ class Agent:
 
     def observe(self, slots: Sequence[int], rewards: ArrayLike) -> None:
         """Lower the return still to come of the given rows by their rewards (n,)."""
-        earned = torch.as_tensor(np.asarray(rewards, dtype=np.float64), device=self.device)
+        earned = torch.from_numpy(np.array(rewards, dtype=np.float64)).to(self.device)
         self.remaining[self._index(slots)] -= earned.unsqueeze(1)
 
     @torch.inference_mode()

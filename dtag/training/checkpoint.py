@@ -66,10 +66,11 @@ def save_critic(
     save_atomically({**_header("critic", config, spec, step), **contents}, path)
 
 
-def read_checkpoint(path: str | Path, *, trust: bool = False) -> dict[str, Any]:
+def read_checkpoint(path: str | Path, *, trust: bool = False, only_critic: bool = False) -> dict[str, Any]:
     """The contents of an agent.ckpt or critic.ckpt.
 
-    Raises CheckpointError when it is missing, not one, of another format, or names foreign modules and `trust` is False.
+    only_critic: nothing but its critic will be built, so nothing else needs trust. Raises CheckpointError when it is
+    missing, not one, of another format, or names foreign modules and `trust` is False.
     """
     file = Path(path)
     if file.is_dir():
@@ -92,9 +93,9 @@ def read_checkpoint(path: str | Path, *, trust: bool = False) -> dict[str, Any]:
             else ""
         )
         raise CheckpointError(f"{file} is not a dtag checkpoint of format {FORMAT} (found {found}){hint}")
-    foreign = foreign_targets(
-        {**contents["config"], "data_environment": {"environment": contents["spec"]["info"].get("environment")}}
-    )
+    used = {"critic": contents["config"]["critic"]} if only_critic else contents["config"]
+    environment = None if only_critic else contents["spec"]["info"].get("environment")
+    foreign = foreign_targets({**used, "data": {"environment": environment}})
     if foreign and not trust:
         raise CheckpointError(
             f"{file} would run code outside dtag: {', '.join(foreign)}. If you trust its author, add --trust"
@@ -127,7 +128,7 @@ def read_with_overrides(
     attached = [word.partition("=")[2] for word in overrides if word.startswith("critic.ckpt=")]
     if attached:
         paths = attached[-1].split("+")
-        contents = attach_critics(contents, {path: read_checkpoint(path, trust=trust) for path in paths})
+        contents = attach_critics(contents, {path: read_checkpoint(path, trust=trust, only_critic=True) for path in paths})
     rest = [word for word in overrides if not word.startswith("critic.ckpt=")]
     return contents, override_config(contents, rest)
 

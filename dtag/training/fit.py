@@ -136,15 +136,16 @@ class _Run:
             if stage == "critic":
                 raise UsageError("stage=critic needs a critic: the config has critic=null")
             return FrozenCritic(None, {}, None)
-        given = settings.ckpt or (folder.critic if folder.critic.is_file() else None)
-        if given is not None:
-            return self._shared_critic(Path(given))
+        if folder.critic.is_file():  # this run's own, from before it was resumed
+            return self._shared_critic(folder.critic, trust=True)
+        if settings.ckpt is not None:
+            return self._shared_critic(Path(settings.ckpt))
         if stage == "policy":
             raise UsageError("stage=policy trains no critic: give critic.ckpt=PATH of one, or critic=null for none")
         return self._train_critic(folder, settings)
 
-    def _shared_critic(self, path: Path) -> FrozenCritic:
-        contents = read_checkpoint(path)
+    def _shared_critic(self, path: Path, trust: bool = False) -> FrozenCritic:
+        contents = read_checkpoint(path, trust=trust, only_critic=True)
         check_same_data(DataSpec.from_dict(contents["spec"]), self.spec, path)
         critic = critic_of(contents)
         if critic is None:

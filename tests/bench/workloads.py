@@ -63,10 +63,8 @@ class Model:
 _RF_SIZES = {"hidden": 256, "n_layers": 4, "n_heads": 8}
 _RF_SAMPLING = {"weighting": "uniform", "start": "inside"}
 MODELS: dict[str, Model] = {
-    "RF, one network": Model(
-        "RF", {"predicts_return": True}, False, 5, 128, OptimizerSettings(), _RF_SAMPLING, sizes=_RF_SIZES
-    ),
-    "RF, two networks": Model("RF", {}, True, 5, 128, OptimizerSettings(), _RF_SAMPLING, sizes=_RF_SIZES),
+    "RF": Model("RF", {"predicts_return": True}, False, 5, 128, OptimizerSettings(), _RF_SAMPLING, sizes=_RF_SIZES),
+    "RF, 2 nets": Model("RF", {}, True, 5, 128, OptimizerSettings(), _RF_SAMPLING, sizes=_RF_SIZES),
     "DT": Model(
         "DT",
         {
@@ -88,11 +86,11 @@ MODELS: dict[str, Model] = {
 }
 
 
-def hopper_like(n_steps: int, seed: int = 0) -> Dataset:
-    """Random numbers of Hopper's shapes in episodes of full length."""
+def hopper_like(n_steps: int, episode_length: int = EPISODE, seed: int = 0) -> Dataset:
+    """Random numbers of Hopper's shapes, all episodes as long; the last is cut short where the steps do not divide."""
     draw = np.random.default_rng(seed)
     truncated = np.zeros(n_steps, bool)
-    truncated[EPISODE - 1 :: EPISODE] = True
+    truncated[episode_length - 1 :: episode_length] = True
     trajectories = Trajectories.from_arrays(
         draw.standard_normal((n_steps, STATE_DIM), np.float32),
         draw.uniform(-1, 1, (n_steps, ACTION_DIM)).astype(np.float32),
@@ -118,14 +116,16 @@ def spend(run: Callable[[], object]) -> Spent:
     return Spent(time.perf_counter() - wall, time.process_time() - cpu)
 
 
-def interleaved(runs: Mapping[str, Callable[[], object]], seconds: float, *, warm_up: int = 2) -> dict[str, list[Spent]]:
-    """All runs in turns, at least three and for about so many seconds: a busy neighbour then hurts them alike."""
+def interleaved(
+    runs: Mapping[str, Callable[[], object]], seconds: float, *, warm_up: int = 2, at_least: int = 3
+) -> dict[str, list[Spent]]:
+    """All runs in turns, for about so many seconds: a busy neighbour then hurts them alike."""
     for run in runs.values():
         for _ in range(warm_up):
             run()
     spent: dict[str, list[Spent]] = {name: [] for name in runs}
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(next(iter(spent.values()))) < 3:
+    while time.perf_counter() < end or len(next(iter(spent.values()))) < at_least:
         for name, run in runs.items():
             spent[name].append(spend(run))
     return spent
