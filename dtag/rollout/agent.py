@@ -38,6 +38,10 @@ class ContextSettings:
     rule: ContextRule = "chain"
     maximum: int = 20
 
+    def __post_init__(self) -> None:
+        if self.maximum < 1:
+            raise ValueError(f"context.maximum={self.maximum} must be at least 1")
+
 
 @dataclass(frozen=True)
 class Decision:

@@ -26,7 +26,17 @@ from dtag.training.atomic_file import save_atomically
 from dtag.training.experiment import SCHEMA, build_agent, build_networks, spec_arguments
 
 FORMAT = 1
-TRUSTED_PREFIXES = ("dtag.", "torch.nn.", "torch.optim.", "lightning.pytorch.")
+# Parts alone, not all of dtag: as a `target`, a function that writes files would write what the checkpoint's author likes.
+TRUSTED_PREFIXES = (
+    *(f"dtag.{folder}." for folder in ("policy", "critic", "losses", "refiners")),
+    "dtag.data.datamodule.TrajectoryDataModule",
+    "dtag.data.pointmaze_environment.make_point_maze",
+    "dtag.rollout.agent.ContextSettings",
+    "dtag.evaluation.settings.",
+    *(f"dtag.training.{file}." for file in ("settings", "optimizers", "loggers")),
+    "torch.nn.",
+    "torch.optim.",
+)
 
 
 def save_agent(
@@ -104,7 +114,7 @@ def read_checkpoint(path: str | Path, *, trust: bool = False, only_critic: bool 
 
 
 def foreign_targets(config: dict[str, Any]) -> list[str]:
-    """The import paths in a config that are not dtag's, nor layers, optimisers or callbacks of torch and lightning."""
+    """The import paths in a config that are neither dtag's parts nor torch's layers and optimisers."""
     return sorted(path for path in targets_named(config) if not path.replace(":", ".").startswith(TRUSTED_PREFIXES))
 
 

@@ -38,7 +38,7 @@ from dtag.rollout.environments import EnvironmentFactory, InProcess
 ROWS, AG_STEPS, ENDLESS = (1, 10, 40), 5, 10**9
 # Official code's CPU time per environment step over dtag's with 10 rows in blocks of 10, both in turns in one process:
 # 2026-11, 1 thread, torch 2.13, EPYC.
-PAIRED = {"RF": 4.9, "RF, 2 nets": 3.3, "DT": 2.0}
+PAIRED = {"RF": 4.8, "RF, 2 nets": 3.0, "DT": 1.9}
 
 
 class Rollout:
