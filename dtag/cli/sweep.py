@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ckpt", metavar="FILE", help="the checkpoint to score; default: the newest run's agent.ckpt under runs"
     )
     parser.add_argument(
-        "--trust", action="store_true", help="allow a checkpoint that imports modules outside dtag, torch and lightning"
+        "--trust", action="store_true", help="allow a checkpoint that names code other than parts of dtag and torch"
     )
     parser.set_defaults(takes_overrides=True)
 

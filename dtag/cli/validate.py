@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ckpt", required=True, metavar="FILE", help="an agent.ckpt, or the run folder that holds it")
     parser.add_argument("--json", metavar="FILE", help="where summary and rows go; default: beside the checkpoint")
     parser.add_argument(
-        "--trust", action="store_true", help="allow a checkpoint that imports modules outside dtag, torch and lightning"
+        "--trust", action="store_true", help="allow a checkpoint that names code other than parts of dtag and torch"
     )
     parser.set_defaults(takes_overrides=True)
 

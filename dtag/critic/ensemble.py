@@ -14,9 +14,8 @@ from dtag.data.transitions import TransitionBatch
 class CriticEnsemble(nn.Module):
     """Independent critics, each with its own twins, targets and V; their reduced values are averaged.
 
-    One critic's slope in the action is half noise: along it Action Gradient helps on one seed and harms on the next.
-    Independent critics agree on what the data says and not on the noise. (The twins of one critic share V, so their
-    errors agree.) members: named critics, like dtag.critic.iql.IQL; any number, of any kinds.
+    Much of one critic's slope in the action is fitting noise, and the twins of one critic share V and so their errors;
+    averaging independent ones lessens it. README says what that was measured to be worth. members: named critics, like dtag.critic.iql.IQL; any number, of any kinds.
     """
 
     def __init__(self, members: dict[str, nn.Module]) -> None:

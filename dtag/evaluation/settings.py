@@ -24,9 +24,9 @@ class EvaluationSettings:
     max_episode_steps: int | None = None
     episodes: int = 10
     seed: int = 10_000
-    rows: int = 64
+    rows: int = 60
     workers: int = 0
-    block_size: int = 16
+    block_size: int = 12
     target_return: float | None = None
 
     def __post_init__(self) -> None:

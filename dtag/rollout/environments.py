@@ -70,7 +70,7 @@ class EnvironmentFactory:
             made = self._make()
         except DtagError:
             raise
-        except (gymnasium.error.Error, ImportError, AttributeError) as error:
+        except Exception as error:  # a stranger's module or constructor can raise anything
             raise DtagError(
                 f"cannot make the environment {self.environment!r}: {error}.{_hint(self.environment)}"
             ) from error
@@ -175,27 +175,34 @@ class OverWorkers:
 
     def _ask(self, verb: str, slots: Sequence[int], values: Any) -> Any:
         shares = [[i for i, slot in enumerate(slots) if slot % self.n_workers == w] for w in range(self.n_workers)]
-        for pipe, share in zip(self.pipes, shares, strict=True):
+        for worker, share in enumerate(shares):
             if share:
-                pipe.send((verb, [slots[i] // self.n_workers for i in share], [values[i] for i in share]))
+                self._send(worker, (verb, [slots[i] // self.n_workers for i in share], [values[i] for i in share]))
         answers = [self._answer(worker) for worker, share in enumerate(shares) if share]
         order = np.argsort(np.concatenate([share for share in shares if share]))
         if verb == "reset":
             return np.concatenate(answers)[order]
         return Stepped(*(np.concatenate(column)[order] for column in zip(*answers, strict=True)))
 
+    def _send(self, worker: int, question: Any) -> None:
+        try:
+            self.pipes[worker].send(question)
+        except OSError:  # not left as a BrokenPipeError, which ends `dtag ... | head` without a word
+            raise self._died(worker) from None
+
     def _answer(self, worker: int) -> Any:
         try:
             answer = self.pipes[worker].recv()
-        except EOFError:
-            self.processes[worker].join(timeout=5)
-            code = self.processes[worker].exitcode
-            raise DtagError(
-                f"environment worker {worker} died (exit status {code}); use eval.workers=0 to see why"
-            ) from None
+        except (EOFError, OSError):
+            raise self._died(worker) from None
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def _died(self, worker: int) -> DtagError:
+        self.processes[worker].join(timeout=5)
+        code = self.processes[worker].exitcode
+        return DtagError(f"environment worker {worker} died (exit status {code}); use eval.workers=0 to see why")
 
 
 def _work(pipe: Connection, factory: EnvironmentFactory, n_slots: int) -> None:
@@ -207,13 +214,14 @@ def _work(pipe: Connection, factory: EnvironmentFactory, n_slots: int) -> None:
     while True:
         try:
             verb, slots, values = pipe.recv()
-        except EOFError:
+            try:
+                environments = environments or InProcess(factory, n_slots)
+                answer = getattr(environments, verb)(slots, values)
+            except Exception as error:  # noqa: BLE001 - handed to the parent, which raises it
+                answer = DtagError(f"in an environment worker: {type(error).__name__}: {error}")
+            pipe.send(answer)
+        except (EOFError, OSError):  # the parent closed its end, or died
             return
-        try:
-            environments = environments or InProcess(factory, n_slots)
-            pipe.send(getattr(environments, verb)(slots, values))
-        except Exception as error:  # noqa: BLE001 - handed to the parent, which raises it
-            pipe.send(DtagError(f"in an environment worker: {type(error).__name__}: {error}"))
 
 
 def make_environments(factory: EnvironmentFactory, n_slots: int, n_workers: int = 0) -> Environments:

@@ -1,7 +1,7 @@
 """agent.ckpt and critic.ckpt: plain containers that hold everything an agent needs, and how they are read.
 
 Loading never unpickles code (torch.load with weights_only=True), but building the objects imports what the config names;
-a file that names modules outside dtag, torch and lightning is refused unless it is trusted.
+a file that names anything but parts of dtag and torch is refused unless it is trusted.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import subprocess
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -76,11 +77,14 @@ def save_critic(
     save_atomically({**_header("critic", config, spec, step), **contents}, path)
 
 
-def read_checkpoint(path: str | Path, *, trust: bool = False, only_critic: bool = False) -> dict[str, Any]:
+def read_checkpoint(
+    path: str | Path, *, trust: bool = False, only_critic: bool = False, known: Collection[str] = ()
+) -> dict[str, Any]:
     """The contents of an agent.ckpt or critic.ckpt.
 
-    only_critic: nothing but its critic will be built, so nothing else needs trust. Raises CheckpointError when it is
-    missing, not one, of another format, or names foreign modules and `trust` is False.
+    only_critic: nothing but its critic will be built, so nothing else needs trust. known: import paths that the user's
+    own config names. Raises CheckpointError when it is missing, not one, of another format, or names other foreign
+    modules and `trust` is False.
     """
     file = Path(path)
     if file.is_dir():
@@ -105,7 +109,7 @@ def read_checkpoint(path: str | Path, *, trust: bool = False, only_critic: bool 
         raise CheckpointError(f"{file} is not a dtag checkpoint of format {FORMAT} (found {found}){hint}")
     used = {"critic": contents["config"]["critic"]} if only_critic else contents["config"]
     environment = None if only_critic else contents["spec"]["info"].get("environment")
-    foreign = foreign_targets({**used, "data": {"environment": environment}})
+    foreign = [path for path in foreign_targets({**used, "data": {"environment": environment}}) if path not in known]
     if foreign and not trust:
         raise CheckpointError(
             f"{file} would run code outside dtag: {', '.join(foreign)}. If you trust its author, add --trust"
@@ -138,7 +142,9 @@ def read_with_overrides(
     attached = [word.partition("=")[2] for word in overrides if word.startswith("critic.ckpt=")]
     if attached:
         paths = attached[-1].split("+")
-        contents = attach_critics(contents, {path: read_checkpoint(path, trust=trust, only_critic=True) for path in paths})
+        contents = attach_critics(
+            contents, {path: read_checkpoint(path, trust=trust, only_critic=True) for path in paths}
+        )
     rest = [word for word in overrides if not word.startswith("critic.ckpt=")]
     return contents, override_config(contents, rest)
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 import torch
 from lightning import Callback, LightningModule, Trainer, seed_everything
 
-from dtag.config.build import build
+from dtag.config.build import build, targets_named
 from dtag.config.load import load_config
 from dtag.config.schema import check
 from dtag.critic.networks import QChoice
@@ -145,7 +145,7 @@ class _Run:
         return self._train_critic(folder, settings)
 
     def _shared_critic(self, path: Path, trust: bool = False) -> FrozenCritic:
-        contents = read_checkpoint(path, trust=trust, only_critic=True)
+        contents = read_checkpoint(path, trust=trust, only_critic=True, known=targets_named(self.config))
         check_same_data(DataSpec.from_dict(contents["spec"]), self.spec, path)
         critic = critic_of(contents)
         if critic is None:
@@ -309,6 +309,7 @@ def quiet_lightning() -> None:
         ".*Checkpoint directory.*exists and is not empty.*",
         ".*litlogger.*",
         ".*treespec, LeafSpec.*",
+        ".*but have no `validation_step`.*",
         ".*in eval mode at the start of training.*",
     ):
         warnings.filterwarnings("ignore", message)

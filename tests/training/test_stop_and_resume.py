@@ -91,7 +91,18 @@ def test_two_processes_validate_as_one_does(tmp_path: Path) -> None:
     rows = []
     for extra in ([], ["train.devices=2", "train.strategy=ddp"]):
         out = tmp_path / f"rows{len(extra)}.json"
-        command = [sys.executable, "-m", "dtag", "validate", "--trust", "--ckpt", "line/pair", "--json", str(out), *extra]
+        command = [
+            sys.executable,
+            "-m",
+            "dtag",
+            "validate",
+            "--trust",
+            "--ckpt",
+            "line/pair",
+            "--json",
+            str(out),
+            *extra,
+        ]
         done = subprocess.run(
             command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": ROOT}, capture_output=True, text=True, timeout=180
         )
@@ -100,7 +111,9 @@ def test_two_processes_validate_as_one_does(tmp_path: Path) -> None:
     assert rows[0]["rows"] == rows[1]["rows"]
     assert len(rows[0]["rows"]) == 10
     for label, quantities in rows[0]["summary"].items():
-        assert rows[1]["summary"][label]["score"] == pytest.approx(quantities["score"], rel=1e-12)  # another order of sums
+        assert rows[1]["summary"][label]["score"] == pytest.approx(
+            quantities["score"], rel=1e-12
+        )  # another order of sums
 
 
 @pytest.mark.slow
