@@ -35,6 +35,19 @@ class LastCheckpoint(Callback):
             )
 
 
+class OwnSignals(Callback):
+    """Keeps signals with the flag while a Trainer runs."""
+
+    def __init__(self, flag: StopFlag) -> None:
+        self.flag = flag
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.flag.take_back()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.flag.take_back()
+
+
 class BestCheckpoint(ModelCheckpoint):
     """Keeps the best; silent where the metric was not measured (no environment, or a stop during validation)."""
 

@@ -99,7 +99,7 @@ def read_checkpoint(
         raise CheckpointError(
             f"{file} is not a readable checkpoint ({type(error).__name__}): truncated, or another program's"
         ) from error
-    if not isinstance(contents, dict) or contents.get("format") != FORMAT or "spec" not in contents:
+    if not isinstance(contents, dict) or contents.get("format") != FORMAT:
         found = contents.get("format") if isinstance(contents, dict) else None
         hint = (
             "; it looks like Lightning's own: use the run's agent.ckpt"
@@ -107,6 +107,16 @@ def read_checkpoint(
             else ""
         )
         raise CheckpointError(f"{file} is not a dtag checkpoint of format {FORMAT} (found {found}){hint}")
+    missing = {
+        "kind",
+        "config",
+        "spec",
+        "critic",
+        "action_gradient_rms",
+        *(("policy", "return_model") if contents.get("kind") == "agent" else ()),
+    } - set(contents)
+    if missing:
+        raise CheckpointError(f"{file} is not a whole checkpoint: {', '.join(sorted(missing))} is missing")
     used = {"critic": contents["config"]["critic"]} if only_critic else contents["config"]
     environment = None if only_critic else contents["spec"]["info"].get("environment")
     foreign = [path for path in foreign_targets({**used, "data": {"environment": environment}}) if path not in known]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from lightning import LightningModule
 from torch import Tensor
 from torch.optim import Optimizer
 
 from dtag.data.spec import DataSpec
 from dtag.data.transitions import TransitionBatch
-from dtag.errors import DtagError
+from dtag.training.divergence import refuse_divergence
 
 
 class CriticModule(LightningModule):
@@ -45,9 +44,12 @@ class CriticModule(LightningModule):
         self.n_updates += 1
         self._latest_loss = loss.detach()
         if self.n_updates % self.log_every == 0:
-            self._refuse_nan()
+            self._refuse_nan(weights=False)
             self.log_dict({f"critic/{k}": v for k, v in {"loss": loss.detach(), **info}.items()}, batch_size=size)
             self.log("loss", loss.detach(), prog_bar=True, logger=False, batch_size=size)
+
+    def on_train_end(self) -> None:
+        self._refuse_nan()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._refuse_nan()  # a NaN must never replace the last good checkpoint
@@ -56,12 +58,12 @@ class CriticModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.n_updates = checkpoint["n_updates"]
 
-    def _refuse_nan(self) -> None:
-        if self._latest_loss is not None and not torch.isfinite(self._latest_loss):
-            raise DtagError(
-                f"the critic's loss became {self._latest_loss.item()} by update {self.n_updates * self.updates_per_step:,}; "
-                "lower critic.model.learning_rate, or check the rewards with `dtag data info`"
-            )
+    def _refuse_nan(self, weights: bool = True) -> None:
+        advice = (
+            f"by update {self.n_updates * self.updates_per_step:,}; the last checkpoint, if any, is from before. Start "
+            "again with a lower critic.model.learning_rate, or check the rewards with `dtag data info`"
+        )
+        refuse_divergence("the critic's", self._latest_loss, self if weights else None, advice)
 
     def configure_optimizers(self) -> Optimizer:
         return self.critic.optimizer()

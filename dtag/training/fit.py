@@ -27,7 +27,7 @@ from dtag.evaluation.settings import EvaluationSettings
 from dtag.refiners.action_gradient import action_gradient_rms
 from dtag.rollout.episodes import Interrupted
 from dtag.training.atomic_file import AtomicCheckpointIO, write_text_atomically
-from dtag.training.callbacks import BestCheckpoint, LastCheckpoint, StageProgress
+from dtag.training.callbacks import BestCheckpoint, LastCheckpoint, OwnSignals, StageProgress
 from dtag.training.checkpoint import check_same_data, critic_of, read_checkpoint, save_agent, save_critic
 from dtag.training.critic_module import CriticModule
 from dtag.training.estimate import HOUR, estimate_seconds, in_words
@@ -278,6 +278,7 @@ class _Run:
             logger=build(self.config["log"]).make(folder.logs, stage),
             plugins=[AtomicCheckpointIO()],
             callbacks=[
+                OwnSignals(self.flag),
                 *evaluation,
                 LastCheckpoint(last, checkpoint_every, self.flag),
                 StageProgress(stage, n_steps),

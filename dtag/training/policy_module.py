@@ -13,9 +13,9 @@ from torch.optim import Adam
 from dtag.data.segments import SegmentBatch
 from dtag.data.spec import DataSpec
 from dtag.data.step_generator import step_seed
-from dtag.errors import DtagError
 from dtag.losses.term import LossTerm
 from dtag.policy.output import PolicyOutput
+from dtag.training.divergence import refuse_divergence
 from dtag.training.optimizers import OptimizerSettings
 
 
@@ -93,7 +93,7 @@ class PolicyModule(LightningModule):
         self.n_updates += 1
         self._latest_loss = loss.detach()
         if self.n_updates % self.log_every == 0:
-            self._refuse_nan()
+            self._refuse_nan(weights=False)
             rate = {"learning_rate": schedulers[0].get_last_lr()[0]}
             self.log_dict({f"train/{k}": v for k, v in {**logged, **rate}.items()}, batch_size=len(batch.mask))
             self.log("loss", loss.detach(), prog_bar=True, logger=False, batch_size=len(batch.mask))
@@ -114,6 +114,12 @@ class PolicyModule(LightningModule):
             optimizers.append(Adam(own))
         return optimizers, [scheduler for _, scheduler in made]
 
+    def on_validation_start(self) -> None:
+        self._refuse_nan()  # before episodes are spent on it
+
+    def on_train_end(self) -> None:
+        self._refuse_nan()
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._refuse_nan()  # a NaN must never replace the last good checkpoint
         checkpoint["n_updates"] = self.n_updates
@@ -121,13 +127,12 @@ class PolicyModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.n_updates = checkpoint["n_updates"]
 
-    def _refuse_nan(self) -> None:
-        if self._latest_loss is not None and not torch.isfinite(self._latest_loss):
-            raise DtagError(
-                f"the policy's loss became {self._latest_loss.item()} by step {self.n_updates:,}; the last "
-                "checkpoint is from before. "
-                "Lower optimizer.learning_rate, or raise optimizer.warmup_steps, and continue with --resume"
-            )
+    def _refuse_nan(self, weights: bool = True) -> None:
+        advice = (
+            f"by step {self.n_updates:,}; the last checkpoint, if any, is from before. Start again with a lower "
+            "optimizer.learning_rate or more optimizer.warmup_steps"
+        )
+        refuse_divergence("the policy's", self._latest_loss, self if weights else None, advice)
 
     @staticmethod
     def _all(value: Any) -> list[Any]:

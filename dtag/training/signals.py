@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from types import FrameType
 from typing import Any
 
@@ -24,7 +25,8 @@ class Stopped(DtagError):
 class StopFlag:
     """While active, the first SIGINT or SIGTERM sets `requested`; the next ends the process on the spot.
 
-    Files are replaced atomically, so an abort leaves the last good checkpoint.
+    Files are replaced atomically, so an abort leaves the last good checkpoint. Outside the main thread, where Python
+    allows no handlers, it does nothing.
     """
 
     def __init__(self) -> None:
@@ -33,13 +35,21 @@ class StopFlag:
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> StopFlag:
-        for number in _STATUS:
-            self._previous[number] = signal.signal(number, self._handle)
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._handle) for number in _STATUS}
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+
+    def take_back(self) -> None:
+        """Handle the signals again after Lightning's Trainer has set handlers of its own.
+
+        On SIGTERM that one ends the process with status 0, and it broadcasts to other ranks from inside the handler.
+        """
+        for number in self._previous:
+            signal.signal(number, self._handle)
 
     def __call__(self) -> bool:
         return self.requested

@@ -17,6 +17,7 @@ from dtag.evaluation.evaluate import environment_factory
 from dtag.evaluation.evaluator import Evaluator
 from dtag.rollout.agent import Agent
 from dtag.rollout.episodes import EpisodeRow, Interrupted
+from dtag.training.callbacks import OwnSignals
 from dtag.training.checkpoint import agent_of, read_with_overrides
 from dtag.training.experiment import build_agent, chosen_rms
 from dtag.training.fit import quiet_lightning
@@ -95,7 +96,7 @@ def validate(
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            callbacks=[evaluator],
+            callbacks=[OwnSignals(flag), evaluator],
         )
         try:
             trainer.validate(module, verbose=False)

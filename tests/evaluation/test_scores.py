@@ -27,6 +27,12 @@ def test_a_summary_equals_the_loops(n: int) -> None:
     assert summary(values) == pytest.approx(_naive(values.tolist()), rel=1e-10)
 
 
+def test_no_bit_of_a_summary_depends_on_the_order() -> None:
+    generator = np.random.default_rng(0)
+    values = generator.normal(50.0, 20.0, 37)
+    assert all(summary(generator.permutation(values)) == summary(values) for _ in range(20))
+
+
 def test_the_interquartile_mean_ignores_outliers() -> None:
     values = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 1e9])
     assert summary(values)["iqm"] == 4.5

@@ -1,0 +1,235 @@
+"""What test_journey.py leaves: divergence, stages, the best checkpoint, whom a checkpoint may call."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning import Callback, LightningModule, Trainer
+
+import dtag
+from dtag.critic.iql import IQL
+from dtag.errors import CheckpointError, DtagError, UsageError
+from dtag.training.checkpoint import load_agent
+from dtag.training.fit import FitResult, fit
+from dtag.training.signals import Stopped
+from dtag.training.validate import validate
+from tests.reference.toy_environment import line_config, store_line
+
+
+class Poison(Callback):
+    """Writes a NaN into a weight of the network of that name after so many batches."""
+
+    def __init__(self, network: str, after: int) -> None:
+        self.network, self.after = network, after
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
+        if index + 1 == self.after and hasattr(module, self.network):
+            with torch.no_grad():
+                next(iter(getattr(module, self.network).parameters())).view(-1)[0] = torch.nan
+
+
+class MyCritic(IQL):
+    """A critic of the user's own."""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> FitResult:
+    return fit(line_config(store_line(), tmp_path_factory.mktemp("runs")))
+
+
+def _plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _plain(entry) for key, entry in value.items())
+    if isinstance(value, list):
+        return all(map(_plain, value))
+    return value is None or type(value) in (bool, int, float, str, torch.Tensor)
+
+
+@pytest.mark.parametrize("name", ["agent", "critic"])
+def test_a_checkpoint_is_plain_containers_all_the_way_down(run: FitResult, name: str) -> None:
+    assert _plain(torch.load(run.folder / f"{name}.ckpt", weights_only=True))
+
+
+def test_the_loaded_agent_acts_as_the_one_that_was_trained(run: FitResult) -> None:
+    loaded, contents = dtag.load(run.agent, trust=True), torch.load(run.folder / "agent.ckpt")
+    assert all(torch.equal(v, contents["policy"][k]) for k, v in loaded.policy.state_dict().items())  # type: ignore[attr-defined]
+    assert not any(p.requires_grad for p in loaded.policy.parameters())
+    assert not loaded.policy.training  # type: ignore[attr-defined]
+    assert loaded.action_gradient_rms == contents["action_gradient_rms"]["min"]
+    plain = load_agent(run.folder / "agent.ckpt", overrides=["ag.n_steps=0"], trust=True)
+    state = np.array([0.4, 0.1])
+    assert loaded.act(state) != plain.act(state)
+
+
+def test_best_is_the_evaluation_with_the_highest_score(run: FitResult) -> None:
+    rows = [json.loads(line) for line in (run.folder / "episodes.jsonl").read_text().splitlines()]
+    scores = {
+        step: np.mean([row["score"] for row in rows if row["step"] == step and row["label"] == "AG on"])
+        for step in (10, 20)
+    }
+    best = torch.load(run.folder / "policy" / "best.ckpt", weights_only=True)
+    assert best["n_updates"] == max(scores, key=lambda step: scores[step])
+    assert torch.load(run.folder / "policy" / "last.ckpt", weights_only=True)["n_updates"] == 20
+
+
+def test_a_critic_made_by_its_own_stage_serves_a_policys(run: FitResult, tmp_path: Path) -> None:
+    alone = fit(line_config(store_line(), tmp_path, name="critic"), stage="critic")
+    assert alone.agent is None
+    assert alone.critic is not None
+    config = line_config(store_line(), tmp_path, name="policy", critic={"ckpt": str(alone.critic)})
+    both = fit(config, stage="policy")
+    assert both.critic == alone.critic
+    assert both.rows == run.rows  # the same seed and data: the same run as with both stages in one
+
+
+@pytest.mark.parametrize(
+    ("stage", "critic", "message"),
+    [("critic", None, "stage=critic needs a critic"), ("policy", {}, r"give critic\.ckpt=PATH of one, or critic=null")],
+)
+def test_a_stage_without_its_critic_is_a_usage_error(tmp_path: Path, stage: Any, critic: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        fit(line_config(store_line(), tmp_path, critic=critic), stage=stage)
+
+
+def test_refinement_can_be_left_out_alone(run: FitResult, tmp_path: Path) -> None:
+    plain = fit(line_config(store_line(), tmp_path, ag=None))
+    assert set(plain.summary) == {"AG off"}
+    assert plain.rows == [row for row in run.rows if row["label"] == "AG off"]
+
+
+@pytest.mark.parametrize(("network", "stage"), [("critic", "critic"), ("policy", "policy"), ("return_model", "policy")])
+@pytest.mark.parametrize("after", [5, 7, 19, 20])
+def test_a_nan_never_reaches_a_file(tmp_path: Path, network: str, stage: str, after: int) -> None:
+    """Written at 5, 10, ...: found by the next write or evaluation, or at the end."""
+    config = line_config(store_line(), tmp_path, train={"log_every": 1000, "evaluate_every": 0, "checkpoint_every": 5})
+    config["critic"] |= {"n_steps": 20, "updates_per_step": 1}
+    if stage == "policy":
+        config["critic"] = None
+    with pytest.raises(DtagError, match=f"the {stage}'s (loss|weights.*) became .*Start again with a lower"):
+        fit(config, callbacks=[Poison(network, after)])
+    folder = tmp_path / "line" / "run"
+    assert not (folder / "agent.ckpt").exists()
+    assert not (folder / "critic.ckpt").exists()
+    last = folder / stage / "last.ckpt"
+    assert last.is_file()
+    contents = torch.load(last, weights_only=True)
+    assert contents["n_updates"] <= after
+    assert all(value.isfinite().all() for value in contents["state_dict"].values())
+
+
+class Terminate(Callback):
+    """Sends this process one SIGTERM at a place where Lightning would look for it next."""
+
+    def __init__(self, hook: str) -> None:
+        self.sent = False
+        setattr(self, hook, self.send)
+
+    def send(self, *_: Any) -> None:
+        if not self.sent:
+            self.sent = True
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize("hook", ["on_train_batch_end", "on_validation_batch_start", "on_validation_batch_end"])
+def test_a_terminated_run_says_how_to_go_on_and_is_not_started_twice(tmp_path: Path, hook: str) -> None:
+    config = line_config(store_line(), tmp_path, critic=None)
+    with pytest.raises(Stopped, match=r"continue with: dtag fit --resume .*line/run") as stopped:
+        fit(config, callbacks=[Terminate(hook)])
+    assert stopped.value.exit_status == 143
+    with pytest.raises(UsageError, match="already holds a run"):
+        fit(config)
+    assert fit(config, resume=tmp_path / "line" / "run").agent is not None
+
+
+def test_a_run_that_does_not_exist_cannot_be_resumed(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"there is no run at .*nowhere"):
+        fit({}, resume=tmp_path / "nowhere")
+
+
+def test_an_environment_that_does_not_fit_is_refused_before_any_training(tmp_path: Path) -> None:
+    for environment, message in (("Pendulum-v1", "3 state and 1 action dims"), ("NoSuch-v0", "NoSuch-v0")):
+        with pytest.raises(DtagError, match=message):
+            fit(line_config(store_line(), tmp_path, eval={"environment": environment}))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_critic_of_ones_own_is_shared_without_more_ado(tmp_path: Path) -> None:
+    own = {"model": {"target": "tests.training.test_fit.MyCritic", "hidden": [8, 8]}}
+    alone = fit(line_config(store_line(), tmp_path, name="critic", critic=own), stage="critic")
+    shared = line_config(store_line(), tmp_path, name="policy", critic={**own, "ckpt": str(alone.critic)})
+    assert fit(shared, stage="policy").agent is not None
+    stranger = line_config(store_line(), tmp_path, name="stranger", critic={"ckpt": str(alone.critic)})
+    with pytest.raises(CheckpointError, match=r"would run code outside dtag: tests\.training\.test_fit\.MyCritic"):
+        fit(stranger, stage="policy")
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        {"target": "os.system", "command": "touch {file}"},
+        {"target": "dtag.training.atomic_file.write_text_atomically", "text": "x", "path": "{file}"},
+        {"target": "torch.save", "obj": 1, "f": "{file}"},
+    ],
+)
+def test_a_checkpoint_cannot_make_dtag_write_files(run: FitResult, tmp_path: Path, policy: dict[str, Any]) -> None:
+    file, path = tmp_path / "planted", tmp_path / "agent.ckpt"
+    contents = torch.load(run.folder / "agent.ckpt")
+    contents["config"]["policy"] = {k: v.format(file=file) if isinstance(v, str) else v for k, v in policy.items()}
+    torch.save(contents, path)
+    with pytest.raises(CheckpointError, match="--trust"):
+        dtag.load(path)
+    contents = torch.load(run.folder / "agent.ckpt")
+    contents["spec"]["info"]["environment"] = str(policy["target"])[::-1].replace(".", ":", 1)[::-1]
+    torch.save(contents, path)
+    with pytest.raises(CheckpointError, match="--trust"):
+        validate(path)
+    assert not file.exists()
+
+
+def test_validate_refuses_a_foreign_environment_unless_it_is_trusted(run: FitResult, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"toy_environment:Line.*--trust"):
+        validate(run.folder)
+    assert validate(run.folder, trust=True).rows == run.rows
+
+
+def test_a_critics_checkpoint_is_no_agent(run: FitResult) -> None:
+    with pytest.raises(CheckpointError, match=r"this is a critic's checkpoint; an agent\.ckpt is needed"):
+        load_agent(run.folder / "critic.ckpt", trust=True)
+
+
+def test_weights_that_do_not_fit_are_refused(run: FitResult, tmp_path: Path) -> None:
+    contents = torch.load(run.folder / "agent.ckpt")
+    del contents["policy"]["head.mean.linear.bias"]
+    torch.save(contents, tmp_path / "agent.ckpt")
+    with pytest.raises(CheckpointError, match=r"(?s)weights do not fit its config.*head\.mean\.linear\.bias"):
+        load_agent(tmp_path / "agent.ckpt", trust=True)
+
+
+@pytest.mark.parametrize("missing", ["config", "spec", "policy", "kind"])
+def test_a_checkpoint_with_a_part_missing_is_refused(run: FitResult, tmp_path: Path, missing: str) -> None:
+    contents = torch.load(run.folder / "agent.ckpt")
+    del contents[missing]
+    torch.save(contents, tmp_path / "agent.ckpt")
+    with pytest.raises(CheckpointError, match=f"not a whole checkpoint: {missing} is missing"):
+        load_agent(tmp_path / "agent.ckpt", trust=True)
+
+
+def test_decision_transformers_and_single_networks_train_too(tmp_path: Path) -> None:
+    action = {"action": {"target": "dtag.losses.action_mse.ActionMSE"}, "return": None}
+    dt = {"token_order": "rsa", "norm": "pre", "head": "deterministic"}
+    config = line_config(
+        store_line(), tmp_path, name="dt", policy=dt, return_model=None, losses=action, eval={"target_return": 12.0}
+    )
+    assert set(fit(config).summary) == {"AG off", "AG on"}
+    single = line_config(store_line(), tmp_path, name="single", policy={"predicts_return": True}, return_model=None)
+    result = fit(single)
+    assert load_agent(result.folder, trust=True).policy.predicts_return
