@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 
 import torch
 from lightning import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from dtag.config.build import build, targets_named
 from dtag.config.load import load_config
@@ -90,9 +91,9 @@ def fit(
             if stage == "critic":
                 return FitResult(folder.path, None, critic.path, {}, [])
             return run.policy_stage(folder, critic)
-        except (Interrupted, KeyboardInterrupt) as error:
+        except (Interrupted, KeyboardInterrupt, SIGTERMException) as error:  # the last is Lightning's, of status 0
             raise Stopped(
-                f"stopped; continue with: dtag fit --resume {folder.path}", flag.exit_status or 130
+                f"stopped; continue with: dtag fit --resume {folder.path}", flag.exit_status or 143
             ) from error
 
 

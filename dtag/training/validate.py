@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning import LightningModule, Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from dtag.config.build import build
 from dtag.data.spec import DataSpec
@@ -100,8 +101,8 @@ def validate(
         )
         try:
             trainer.validate(module, verbose=False)
-        except (Interrupted, KeyboardInterrupt) as error:
-            raise Stopped("stopped before the episodes were done", flag.exit_status or 130) from error
+        except (Interrupted, KeyboardInterrupt, SIGTERMException) as error:  # the last is Lightning's, of status 0
+            raise Stopped("stopped before the episodes were done", flag.exit_status or 143) from error
     return ValidateResult(
         config,
         spec,
