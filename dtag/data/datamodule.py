@@ -50,8 +50,9 @@ class TrajectoryDataModule(LightningDataModule):
 
     id: dataset id, D4RL name or file; several joined by "+". context_length: K. batch_size: segments per step and rank.
     weighting, start: see SegmentSampler. return_scale: divides returns-to-go; about the best return in hundreds.
-    reward_rule: the critic's reward, see make_spec. held_out: share of the trajectories kept from the policy for
-    validation losses. n_validation_batches: per validation and rank. on_device: gather on the GPU when the data takes
+    reward_rule: the critic's reward, see make_spec. top_fraction: share of the complete training trajectories, best
+    returns first, that the policy learns from (10% BC: 0.1); normalisation and critic still see all.
+    held_out: share of the trajectories kept from the policy for validation losses. n_validation_batches: per validation and rank. on_device: gather on the GPU when the data takes
     under a quarter of its free memory.
     """
 
@@ -66,6 +67,7 @@ class TrajectoryDataModule(LightningDataModule):
         start: Start = "inside",
         return_scale: float = 1000.0,
         reward_rule: RewardRule = "raw",
+        top_fraction: float = 1.0,
         held_out: float = 0.05,
         n_validation_batches: int = 4,
         on_device: bool = True,
@@ -73,6 +75,9 @@ class TrajectoryDataModule(LightningDataModule):
         super().__init__()
         if not 0.0 <= held_out < 1.0:
             raise UsageError(f"data.held_out must lie in [0, 1), not {held_out}")
+        if not 0.0 < top_fraction <= 1.0:
+            raise UsageError(f"data.top_fraction must lie in (0, 1], not {top_fraction}")
+        self.top_fraction = top_fraction
         self.id, self.seed, self.context_length, self.batch_size = id, seed, context_length, batch_size
         self.weighting, self.start, self.return_scale, self.reward_rule = weighting, start, return_scale, reward_rule
         self.held_out, self.n_validation_batches, self.on_device = held_out, n_validation_batches, on_device
@@ -96,22 +101,24 @@ class TrajectoryDataModule(LightningDataModule):
     def serve_nothing(self) -> None:
         """Forget what `serve` asked for."""
         self.kind: Literal["segments", "transitions", "nothing"] = "nothing"
-        self.n_steps, self.transition_batch_size, self.updates_per_step = 0, 0, 1
+        self.n_steps, self.served_batch_size, self.updates_per_step, self.look_ahead = 0, 0, 1, False
 
     def serve(
         self,
         kind: Literal["segments", "transitions"],
         n_steps: int,
         *,
-        batch_size: int = 256,
+        batch_size: int | None = None,
         updates_per_step: int = 1,
+        look_ahead: bool = False,
     ) -> TrajectoryDataModule:
-        """Choose what the training loader yields, for how many steps. batch_size, updates_per_step: of transitions.
+        """Choose what the training loader yields, for how many steps.
 
-        A step's batch of transitions holds updates_per_step batches end to end.
+        batch_size: None = data.batch_size. A step's batch holds updates_per_step batches end to end. look_ahead: segments
+        come with what follows each step, see SegmentBatch.
         """
-        self.kind, self.n_steps = kind, n_steps
-        self.transition_batch_size, self.updates_per_step = batch_size, updates_per_step
+        self.kind, self.n_steps, self.look_ahead = kind, n_steps, look_ahead
+        self.served_batch_size, self.updates_per_step = batch_size or self.batch_size, updates_per_step
         return self
 
     def split(self) -> tuple[np.ndarray, np.ndarray]:
@@ -123,28 +130,37 @@ class TrajectoryDataModule(LightningDataModule):
     def segment_sampler(self, part: Literal["train", "held_out", "all"] = "train") -> SegmentSampler:
         train, held_out = self.split()
         trajectories = self.dataset.trajectories
-        if part != "all" and len(held_out):
+        if part == "train" and self.top_fraction < 1.0:
+            trajectories = trajectories.select(self._best(train))
+        elif part != "all" and len(held_out):
             trajectories = trajectories.select(train if part == "train" else held_out)
         return SegmentSampler(
-            trajectories, self.spec, context_length=self.context_length, weighting=self.weighting, start=self.start
+            trajectories,
+            self.spec,
+            context_length=self.context_length,
+            weighting=self.weighting,
+            start=self.start,
+            look_ahead=self.look_ahead,
         )
+
+    def _best(self, episodes: np.ndarray) -> np.ndarray:
+        """The top_fraction of the complete ones of `episodes`, by return; at least one."""
+        trajectories = self.dataset.trajectories
+        complete = episodes[trajectories.complete[episodes]]
+        n_kept = max(int(self.top_fraction * len(complete)), 1)
+        return np.sort(complete[np.argsort(-trajectories.returns[complete], kind="stable")[:n_kept]])
 
     def transition_sampler(self) -> TransitionSampler:
         """All steps: the critic is not validated on held-out episodes, so it learns from every transition."""
         return TransitionSampler(self.dataset.trajectories, self.spec)
 
     def train_dataloader(self) -> StepLoader:
-        rank, device = self._rank(), self._device()
-        if self.kind == "transitions":
-            transitions, size = self.transition_sampler().to(device), self.transition_batch_size * self.updates_per_step
-            return StepLoader(
-                lambda step: transitions.sample(size, step_generator(self.seed, "transitions", rank, step, device)),
-                self.n_steps,
-            )
-        segments = self.segment_sampler("train").to(device)
+        rank, device, kind = self._rank(), self._device(), self.kind
+        size = self.served_batch_size * self.updates_per_step
+        made = self.transition_sampler() if kind == "transitions" else self.segment_sampler("train")
+        sampler = made.to(device)
         return StepLoader(
-            lambda step: segments.sample(self.batch_size, step_generator(self.seed, "segments", rank, step, device)),
-            self.n_steps,
+            lambda step: sampler.sample(size, step_generator(self.seed, kind, rank, step, device)), self.n_steps
         )
 
     def val_dataloader(self) -> StepLoader | list[None]:
@@ -156,7 +172,7 @@ class TrajectoryDataModule(LightningDataModule):
             return StepLoader(lambda _: None, 1)
         sampler, rank = self.segment_sampler("held_out"), self._rank()
         return StepLoader(
-            lambda step: sampler.sample(self.batch_size, step_generator(self.seed, "held_out", rank, step)),
+            lambda step: sampler.sample(self.served_batch_size, step_generator(self.seed, "held_out", rank, step)),
             self.n_validation_batches,
         )
 

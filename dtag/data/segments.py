@@ -5,6 +5,7 @@ Letters: N steps, M episodes, B batch, K context steps, S state dim, A action di
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -13,10 +14,28 @@ from torch import Tensor
 
 from dtag.data.spec import DataSpec
 from dtag.data.trajectories import Trajectories
+from dtag.data.transitions import TransitionSampler
 from dtag.errors import DataError
 
 Weighting = Literal["uniform", "length"]
 Start = Literal["inside", "anywhere"]
+
+
+class Following(NamedTuple):
+    """What came after each step of a segment: what a critic that learns along with the policy needs.
+
+    rewards (B, K), as the critic is to see them. terminated (B, K) float 0/1; never set by a time limit. states
+    (B, K, S) normalised: the true next state, also at an episode's end, never the next episode's first. returns_to_go
+    (B, K, 1) scaled, 0 at an episode's end. timesteps (B, K) long. known (B, K) bool: a valid step whose next state is
+    known or does not matter because the step terminated; the others teach a critic nothing.
+    """
+
+    rewards: Tensor
+    terminated: Tensor
+    states: Tensor
+    returns_to_go: Tensor
+    timesteps: Tensor
+    known: Tensor
 
 
 class SegmentBatch(NamedTuple):
@@ -24,6 +43,7 @@ class SegmentBatch(NamedTuple):
 
     states (B, K, S) normalised, actions (B, K, A), returns_to_go (B, K, 1) scaled, timesteps (B, K) long,
     mask (B, K) bool, True = valid, rows (B, K) long: where each step lies in the packed data (padding repeats the last).
+    following: None unless the sampler was told to look ahead.
     """
 
     states: Tensor
@@ -32,6 +52,14 @@ class SegmentBatch(NamedTuple):
     timesteps: Tensor
     mask: Tensor
     rows: Tensor
+    following: Following | None = None
+
+    def split(self, size: int) -> Iterator[SegmentBatch]:
+        """The batch in parts of `size` segments."""
+        for start in range(0, len(self.mask), size):
+            at = slice(start, start + size)
+            following = None if self.following is None else Following(*(part[at] for part in self.following))
+            yield SegmentBatch(*(part[at] for part in self[:-1]), following=following)
 
 
 class SegmentSampler:
@@ -40,13 +68,20 @@ class SegmentSampler:
     weighting: "uniform" over trajectories (Reinformer) or proportional to "length" (DT, ODT, CORL). start: "inside"
     keeps the window within the episode, so it is short only if the episode is (Reinformer); "anywhere" starts at any
     step, so windows at an episode's end are short (DT, ODT, CORL). Unfinished episodes are left out: their
-    return-to-go is not a return.
+    return-to-go is not a return. look_ahead: also gather what follows each step.
 
     Raises DataError when no episode is complete.
     """
 
     def __init__(
-        self, trajectories: Trajectories, spec: DataSpec, *, context_length: int, weighting: Weighting, start: Start
+        self,
+        trajectories: Trajectories,
+        spec: DataSpec,
+        *,
+        context_length: int,
+        weighting: Weighting,
+        start: Start,
+        look_ahead: bool = False,
     ) -> None:
         complete = np.flatnonzero(trajectories.complete)
         if not len(complete):
@@ -62,11 +97,12 @@ class SegmentSampler:
         self.lengths = torch.from_numpy(trajectories.lengths[complete])
         self.weighted = weighting == "length"
         self.cumulative = self.lengths.cumsum(0)
+        self.transitions = TransitionSampler(trajectories, spec) if look_ahead else None
 
     def to(self, device: torch.device | str) -> SegmentSampler:
         """Moves the packed arrays, so that a batch is gathered where it is used. In place."""
         for name, value in vars(self).items():
-            if isinstance(value, Tensor):
+            if isinstance(value, Tensor | TransitionSampler):
                 setattr(self, name, value.to(device))
         return self
 
@@ -99,4 +135,21 @@ class SegmentSampler:
             timesteps=self.timesteps.index_select(0, flat).view(rows.shape) * mask,
             mask=mask,
             rows=rows,
+            following=self._following(rows, mask) if self.transitions is not None else None,
+        )
+
+    def _following(self, rows: Tensor, mask: Tensor) -> Following:
+        assert self.transitions is not None
+        flat, valid = rows.flatten(), mask.unsqueeze(2)
+        batch = self.transitions.gather(flat)
+        has_next = self.transitions.has_next.index_select(0, flat)  # not the episode's last step
+        after = (flat + 1).clamp(max=len(self.returns_to_go) - 1)
+        returns_to_go = self.returns_to_go.index_select(0, after) * has_next.unsqueeze(1)
+        return Following(
+            rewards=batch.rewards.view(rows.shape) * mask,
+            terminated=batch.terminated.view(rows.shape) * mask,
+            states=batch.next_states.view(*rows.shape, -1) * valid,
+            returns_to_go=returns_to_go.view(*rows.shape, 1) * valid,
+            timesteps=(self.timesteps.index_select(0, flat).view(rows.shape) + 1) * mask,
+            known=mask & self.transitions.known.index_select(0, flat).view(rows.shape),
         )

@@ -56,6 +56,8 @@ class TransitionSampler:
         self.terminated = torch.from_numpy(trajectories.terminated.astype(np.float32))
         self.next_rows = torch.from_numpy(next_rows)
         self.usable = torch.from_numpy(np.flatnonzero(usable))
+        self.known = torch.from_numpy(usable)
+        self.has_next = self.next_rows < trajectories.n_steps  # False at an episode's last step
 
     def to(self, device: torch.device | str) -> TransitionSampler:
         """Moves the packed arrays, so that a batch is gathered where it is used. In place."""

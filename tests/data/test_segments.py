@@ -7,7 +7,7 @@ import torch
 from dtag.data.segments import SegmentSampler
 from dtag.errors import DataError
 from tests.data.example_episodes import episodes, spec
-from tests.reference.naive_episodes import segment, split
+from tests.reference.naive_episodes import following, segment, split
 
 LENGTHS, ENDINGS = [5, 1, 8, 3, 2, 6], "tltltl"
 
@@ -36,6 +36,33 @@ def test_every_segment_equals_the_naive_loop(k):
                 np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-6, err_msg=name)
     assert batch.mask.dtype == torch.bool
     assert batch.timesteps.dtype == batch.rows.dtype == torch.long
+
+
+@pytest.mark.parametrize("next_states", [True, False])
+@pytest.mark.parametrize("k", [1, 3, 10])
+def test_what_follows_each_step_equals_the_naive_loop(k, next_states):
+    data = episodes(LENGTHS, ENDINGS, next_states=next_states)
+    own = spec(reward_scale=3.0, reward_shift=-1.0)
+    ours = SegmentSampler(data, own, context_length=k, weighting="uniform", start="inside", look_ahead=True)
+    for e, episode in enumerate(split(data)):
+        starts = torch.arange(LENGTHS[e])
+        batch = ours.gather(torch.full_like(starts, e), starts)
+        for start in starts.tolist():
+            for name, expected in following(episode, start, k, own).items():
+                value = getattr(batch.following, name)[start].numpy()
+                np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-5, err_msg=name)
+    assert sampler().gather(torch.tensor([0]), torch.tensor([0])).following is None
+
+
+def test_a_batch_splits_into_parts_that_keep_every_field():
+    data = episodes(LENGTHS, ENDINGS)
+    whole = SegmentSampler(
+        data, spec(), context_length=3, weighting="length", start="anywhere", look_ahead=True
+    ).sample(6, torch.Generator().manual_seed(0))
+    parts = list(whole.split(2))
+    assert len(parts) == 3
+    assert torch.equal(torch.cat([part.rows for part in parts]), whole.rows)
+    assert torch.equal(torch.cat([part.following.states for part in parts]), whole.following.states)
 
 
 def test_padding_is_zero_even_where_the_data_is_not():

@@ -46,6 +46,29 @@ def segment(episode: Episode, start: int, context_length: int, spec: Any) -> dic
     return {name: np.array(values) for name, values in out.items()}
 
 
+def following(episode: Episode, start: int, context_length: int, spec: Any) -> dict[str, np.ndarray]:
+    """What comes after each of the K steps from `start`, zeros behind the episode's end."""
+    length = len(episode["rewards"])
+    out: dict[str, list[Any]] = {
+        name: [] for name in ("rewards", "terminated", "states", "returns_to_go", "timesteps", "known")
+    }
+    for t in range(start, start + context_length):
+        inside = t < length
+        after = episode["states"][t + 1] if t + 1 < length else episode["final_state"]
+        ends = bool(inside and episode["terminated"][t])
+        out["rewards"].append(episode["rewards"][t] * spec.reward_scale + spec.reward_shift if inside else 0.0)
+        out["terminated"].append(float(ends))
+        unknown = [0.0] * len(episode["states"][0])  # as the packed final state of an episode that has none
+        out["states"].append(
+            normalize(after if after is not None else unknown, spec) if inside else [0.0] * len(unknown)
+        )
+        to_go = sum(float(r) for r in episode["rewards"][t + 1 :]) / spec.return_scale
+        out["returns_to_go"].append([to_go if inside else 0.0])
+        out["timesteps"].append(t + 1 if inside else 0)
+        out["known"].append(bool(inside and (after is not None or ends)))
+    return {name: np.array(values) for name, values in out.items()}
+
+
 def transitions(found: list[Episode], spec: Any) -> dict[int, dict[str, Any]]:
     """Every usable transition by its packed row; next_state None where it does not matter and is not known."""
     out = {}
