@@ -51,9 +51,9 @@ class TrajectoryDataModule(LightningDataModule):
     id: dataset id, D4RL name or file; several joined by "+". context_length: K. batch_size: segments per step and rank.
     weighting, start: see SegmentSampler. return_scale: divides returns-to-go; about the best return in hundreds.
     reward_rule: the critic's reward, see make_spec. top_fraction: share of the complete training trajectories, best
-    returns first, that the policy learns from (10% BC: 0.1); normalisation and critic still see all.
-    held_out: share of the trajectories kept from the policy for validation losses. n_validation_batches: per validation and rank. on_device: gather on the GPU when the data takes
-    under a quarter of its free memory.
+    returns first, that the policy learns from (10% BC: 0.1); normalisation and critic still see all. held_out: share of
+    the trajectories kept from the policy for validation losses. n_validation_batches: per validation and rank.
+    on_device: gather on the GPU when the data takes under a quarter of its free memory.
     """
 
     def __init__(

@@ -58,8 +58,9 @@ class SegmentBatch(NamedTuple):
         """The batch in parts of `size` segments."""
         for start in range(0, len(self.mask), size):
             at = slice(start, start + size)
+            own = {name: getattr(self, name)[at] for name in self._fields if name != "following"}
             following = None if self.following is None else Following(*(part[at] for part in self.following))
-            yield SegmentBatch(*(part[at] for part in self[:-1]), following=following)
+            yield SegmentBatch(**own, following=following)
 
 
 class SegmentSampler:

@@ -13,18 +13,23 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from dtag.policy.heads import DeterministicHead, GaussianHead
+from dtag.policy.heads import HeadName, make_head
 from dtag.policy.output import PolicyOutput
 from dtag.policy.sequence_model import SequenceModel, Token, TokenOrder, Window, init_normal
 from dtag.policy.transformer import Activation, DropoutPlace, Norm
+
+# The token just before the action's own, which the action is read from.
+ACTION_TOKEN: dict[TokenOrder, Token] = {"sra": "return", "rsa": "state", "ja": "joint", "sa": "state"}
 
 
 class DecisionTransformer(nn.Module):
     """Actions from a window of states, returns-to-go and past actions.
 
     predicts_return: add Reinformer's return head, making this the original single network; paper 1 uses a separate
-    return model instead. head: "gaussian" (Reinformer) or "deterministic" (DT). learn_std: see GaussianHead; leave it
-    off with LAMB. Defaults are Reinformer's; DT needs token_order="rsa", norm="pre", head="deterministic".
+    return model instead. token_order: see SequenceModel. head: "gaussian" (Reinformer), "squashed" (ODT) or
+    "deterministic" (DT). learn_std: see GaussianHead; leave it off with LAMB. init: "normal" is GPT-2's, of the
+    transformer and of every head but the squashed one, which has its own.
+    Defaults are Reinformer's; DT needs token_order="rsa", norm="pre", head="deterministic".
     """
 
     def __init__(
@@ -38,7 +43,7 @@ class DecisionTransformer(nn.Module):
         n_layers: int = 4,
         n_heads: int = 8,
         token_order: TokenOrder = "sra",
-        head: Literal["gaussian", "deterministic"] = "gaussian",
+        head: HeadName = "gaussian",
         learn_std: bool = False,
         predicts_return: bool = False,
         time_embedding: Literal["absolute", "none"] = "absolute",
@@ -73,13 +78,13 @@ class DecisionTransformer(nn.Module):
             init=init,
         )
         bounds = (action_low, action_high)
-        self.head: nn.Module = (
-            GaussianHead(hidden, *bounds, learn_std) if head == "gaussian" else DeterministicHead(hidden, *bounds)
-        )
+        self.head = make_head(head, hidden, *bounds, learn_std)
         self.return_head = nn.Linear(hidden, 1) if predicts_return else None
         if init == "normal":
-            self.head.apply(init_normal)
-        self.action_token: Token = "return" if token_order == "sra" else "state"
+            for part in (self.head if head != "squashed" else None, self.return_head):
+                if part is not None:
+                    part.apply(init_normal)
+        self.action_token: Token = ACTION_TOKEN[token_order]
 
     @property
     def predicts_return(self) -> bool:

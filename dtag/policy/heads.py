@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
+
+from dtag.policy.squashed_normal import SquashedNormal
+
+HeadName = Literal["gaussian", "squashed", "deterministic"]
 
 
 class BoundedMean(nn.Module):
@@ -63,3 +68,42 @@ class DeterministicHead(nn.Module):
     def forward(self, features: Tensor) -> tuple[Tensor, None]:
         """The action (..., A); there is no distribution."""
         return self.mean(features), None
+
+
+class SquashedGaussianHead(nn.Module):
+    """tanh(N(mean, std)) with both a linear map of the features: ODT's stochastic head (and SAC's, CQL's).
+
+    log std = -5 + 3.5 (tanh(W h) + 1), in [-5, 2]; orthogonal weights, zero biases (Zheng et al. 2022, App. A).
+    The executed action is tanh(mean), in environment units.
+    """
+
+    log_std_bounds = (-5.0, 2.0)
+    middle: Tensor
+    half_range: Tensor
+
+    def __init__(self, hidden: int, action_low: Sequence[float], action_high: Sequence[float]) -> None:
+        super().__init__()
+        low, high = torch.tensor(action_low), torch.tensor(action_high)
+        self.mean, self.log_std = nn.Linear(hidden, len(low)), nn.Linear(hidden, len(low))
+        for linear in (self.mean, self.log_std):
+            nn.init.orthogonal_(linear.weight)
+            nn.init.zeros_(linear.bias)
+        self.register_buffer("middle", (low + high) / 2)
+        self.register_buffer("half_range", (high - low) / 2)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Distribution]:
+        """The action of the mode and the distribution, both (..., A)."""
+        low, high = self.log_std_bounds
+        log_std = low + 0.5 * (high - low) * (torch.tanh(self.log_std(features).float()) + 1.0)
+        distribution = SquashedNormal(self.mean(features), log_std.exp(), self.middle, self.half_range)
+        return distribution.mode_action, distribution
+
+
+def make_head(
+    name: HeadName, hidden: int, action_low: Sequence[float], action_high: Sequence[float], learn_std: bool
+) -> nn.Module:
+    """The head of that name. learn_std: of "gaussian"; "squashed" always learns its std, "deterministic" has none."""
+    if name == "gaussian":
+        return GaussianHead(hidden, action_low, action_high, learn_std)
+    head = SquashedGaussianHead if name == "squashed" else DeterministicHead
+    return head(hidden, action_low, action_high)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from dtag.policy.sequence_model import SequenceModel, Window
+from dtag.policy.sequence_model import SequenceModel, Window, init_normal
 from dtag.policy.transformer import Activation, DropoutPlace, Norm
 
 
@@ -55,6 +55,8 @@ class ReturnTransformer(nn.Module):
             init=init,
         )
         self.head = nn.Linear(hidden, 1)
+        if init == "normal":
+            init_normal(self.head)
 
     def forward(self, states: Tensor, actions: Tensor, returns_to_go: Tensor, timesteps: Tensor) -> Tensor:
         """Predicted scaled return-to-go (B, K, 1) at every step; the prediction at t never sees R_t or a_t."""

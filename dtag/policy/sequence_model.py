@@ -12,11 +12,13 @@ from torch import Tensor, nn
 
 from dtag.policy.transformer import Activation, CausalTransformer, DropoutPlace, Norm, Prefix
 
-TokenOrder = Literal["sra", "rsa"]
-Token = Literal["state", "return", "action"]
+TokenOrder = Literal["sra", "rsa", "ja", "sa"]
+Token = Literal["state", "return", "action", "joint"]
 ORDERS: dict[TokenOrder, tuple[Token, ...]] = {
     "sra": ("state", "return", "action"),
     "rsa": ("return", "state", "action"),
+    "ja": ("joint", "action"),
+    "sa": ("state", "action"),
 }
 
 
@@ -34,13 +36,18 @@ class Window(NamedTuple):
 
 
 class SequenceModel(nn.Module):
-    """Embeds the three tokens of each step, adds the timestep's embedding, and runs a causal transformer.
+    """Embeds the tokens of each step, adds the timestep's embedding, and runs a causal transformer.
 
-    token_order: "sra" (Reinformer: the return is predicted from the state before the action sees it) or "rsa"
-    (Decision Transformer). time_embedding: "absolute" adds a learned vector per timestep of the episode; "none" where
-    evaluation runs far beyond the trained lengths. norm "post", activation "gelu" and no embedding dropout are
-    Reinformer's; "pre", "gelu", 0.1 are CORL's DT. init: "torch" (Reinformer) or "normal", N(0, 0.02) (GPT-2, CORL).
+    token_order: "sra" (Reinformer: the return is predicted from the state before the action sees it), "rsa" (Decision
+    Transformer), "ja" (ADT: return and state joined in one token) or "sa" (no return: CGDT's critic).
+    time_embedding: "absolute" adds a learned vector per timestep of the episode; "none" where evaluation runs far beyond
+    the trained lengths. norm "post", activation "gelu" and no embedding dropout are Reinformer's; "pre", "gelu", 0.1
+    are CORL's DT. init: "torch" (Reinformer) or "normal", N(0, 0.02) (GPT-2, CORL).
     """
+
+    embed_state: nn.Linear  # those that the order names
+    embed_return: nn.Linear
+    embed_joint: nn.Linear
 
     def __init__(
         self,
@@ -65,8 +72,10 @@ class SequenceModel(nn.Module):
         if hidden % n_heads:
             raise ValueError(f"hidden={hidden} must be a multiple of n_heads={n_heads}")
         self.order: tuple[Token, ...] = ORDERS[token_order]
-        self.embed_state = nn.Linear(state_dim, hidden)
-        self.embed_return = nn.Linear(1, hidden)
+        dims = {"state": state_dim, "return": 1, "joint": 1 + state_dim}
+        for token in ("state", "return", "joint"):
+            if token in self.order:
+                setattr(self, f"embed_{token}", nn.Linear(dims[token], hidden))
         self.embed_action = nn.Linear(action_dim, hidden)
         self.embed_time = nn.Embedding(max_timestep + 1, hidden) if time_embedding == "absolute" else None
         self.norm = nn.LayerNorm(hidden)
@@ -93,8 +102,9 @@ class SequenceModel(nn.Module):
         """
         n_steps = states.shape[1]
         slots = [self.order.index(token) for token in read]
-        tokens = self._tokens(states, actions, returns_to_go, timesteps, 3 * n_steps - 2 + max(slots))
-        steps = 3 * torch.arange(n_steps, device=states.device)
+        width = len(self.order)
+        tokens = self._tokens(states, actions, returns_to_go, timesteps, width * (n_steps - 1) + 1 + max(slots))
+        steps = width * torch.arange(n_steps, device=states.device)
         positions = torch.stack([steps + slot for slot in slots], dim=1).flatten()
         out = self.transformer(tokens, positions)
         return out.unflatten(1, (n_steps, len(read)))
@@ -119,9 +129,9 @@ class SequenceModel(nn.Module):
         return self.transformer.extend(token, prefixes, n_valid)[:, 0]
 
     def _encode_last(self, window: Window, read: Token) -> tuple[Tensor, list[Prefix], Tensor]:
-        slot = self.order.index(read)
-        tokens = self._tokens(*window[:4], 3 * window.states.shape[1] - 2 + slot)
-        position = (3 * (window.lengths - 1) + slot).unsqueeze(1)  # (B, 1)
+        slot, width = self.order.index(read), len(self.order)
+        tokens = self._tokens(*window[:4], width * (window.states.shape[1] - 1) + 1 + slot)
+        position = (width * (window.lengths - 1) + slot).unsqueeze(1)  # (B, 1)
         out, prefixes = self.transformer.with_prefix(tokens, position)
         return out, prefixes, position
 
@@ -129,12 +139,11 @@ class SequenceModel(nn.Module):
         self, states: Tensor, actions: Tensor, returns_to_go: Tensor, timesteps: Tensor, n_tokens: int
     ) -> Tensor:
         """The first n_tokens tokens, (B, L, D). Cut before the norm, whose output is then contiguous: a cut one is slow."""
-        embedded = {
-            "state": self.embed_state(states),
-            "return": self.embed_return(returns_to_go),
-            "action": self.embed_action(actions),
-        }
-        tokens = torch.stack([embedded[token] for token in self.order], dim=2)  # (B, K, 3, D)
+        given = {"state": states, "return": returns_to_go, "action": actions}
+        if "joint" in self.order:
+            given["joint"] = torch.cat([returns_to_go, states], dim=-1)
+        embedded = [getattr(self, f"embed_{token}")(given[token]) for token in self.order]
+        tokens = torch.stack(embedded, dim=2)  # (B, K, 3 or 2, D)
         if self.embed_time is not None:
             # Beyond the longest trained episode an embedding was never trained: hold the last one that was.
             tokens = tokens + self.embed_time(timesteps.clamp(max=self.embed_time.num_embeddings - 1)).unsqueeze(2)

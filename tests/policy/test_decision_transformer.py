@@ -17,6 +17,8 @@ EXACT = {"rtol": 1e-10, "atol": 1e-10}
 BOUNDS = ((-1.0,) * A, (1.0,) * A)
 KINDS = {
     "dt": {"token_order": "rsa", "norm": "pre", "head": "deterministic", "activation": "relu"},
+    "odt": {"token_order": "rsa", "norm": "pre", "head": "squashed", "time_embedding": "none"},
+    "adt": {"token_order": "ja", "norm": "pre", "head": "deterministic"},
     "rf": {"predicts_return": True},
     "rf, two networks": {},
     "rf, pre-norm": {"predicts_return": True, "norm": "pre", "time_embedding": "none"},

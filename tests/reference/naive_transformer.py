@@ -78,10 +78,11 @@ def encode(
 
     w: a SequenceModel's state_dict. states (K, S), actions (K, A), returns_to_go (K, 1), timesteps (K,); all valid.
     """
-    names = {"s": "state", "r": "return", "a": "action"}
+    names = {"s": "state", "r": "return", "a": "action", "j": "joint"}
     tokens = []
     for t in range(len(states)):
         inputs = {"state": states[t], "return": returns_to_go[t], "action": actions[t]}
+        inputs["joint"] = torch.cat([returns_to_go[t], states[t]])
         for letter in order:
             token = linear(inputs[names[letter]], w, f"embed_{names[letter]}")
             if "embed_time.weight" in w:
@@ -92,4 +93,4 @@ def encode(
         tokens = block(tokens, w, f"transformer.blocks.{i}", n_heads, norm, activation)
     if norm == "pre":
         tokens = [layer_norm(token, w, "transformer.final_norm") for token in tokens]
-    return [{names[c]: tokens[3 * t + i] for i, c in enumerate(order)} for t in range(len(states))]
+    return [{names[c]: tokens[len(order) * t + i] for i, c in enumerate(order)} for t in range(len(states))]

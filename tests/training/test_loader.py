@@ -125,3 +125,21 @@ def test_the_critic_learns_from_every_transition() -> None:
 def test_a_share_that_leaves_nothing_to_train_on_is_refused(held_out: float) -> None:
     with pytest.raises(UsageError, match=r"data\.held_out"):
         _module(held_out=held_out)
+
+
+def test_top_fraction_keeps_the_best_complete_training_episodes_for_the_policy_alone() -> None:
+    module, whole = _module(top_fraction=0.2), _module()
+    returns, (train, _) = module.dataset.trajectories.returns, module.split()
+    best = sorted(returns[train])[-int(0.2 * len(train)) :]
+    assert sorted(
+        module.segment_sampler("train").returns_to_go[module.segment_sampler("train").first].flatten().tolist()
+    ) == pytest.approx([value / module.return_scale for value in best], rel=1e-5)
+    assert len(module.segment_sampler("held_out").lengths) == len(whole.segment_sampler("held_out").lengths)
+    assert len(module.transition_sampler().usable) == len(whole.transition_sampler().usable)
+    assert module.spec == whole.spec
+
+
+@pytest.mark.parametrize("share", [0.0, 1.5])
+def test_a_top_fraction_outside_0_and_1_is_refused(share: float) -> None:
+    with pytest.raises(UsageError, match="top_fraction"):
+        _module(top_fraction=share)
