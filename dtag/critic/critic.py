@@ -19,3 +19,11 @@ class Critic(Protocol):
     def q_reduced(self, states: Tensor, actions: Tensor, choice: QChoice = "min", kappa: float = 1.0) -> Tensor:
         """One Q per row, (B,); "lower_bound" is mean - kappa * std over the members."""
         ...
+
+
+class ValueCritic(Critic, Protocol):
+    """A critic that also knows the value of a state: IQL's V."""
+
+    def value(self, states: Tensor) -> Tensor:
+        """(B, S) -> (B,)"""
+        ...

@@ -33,6 +33,10 @@ class CriticEnsemble(nn.Module):
         """(B, S), (B, A) -> (B,): the mean over members of each one's own choice."""
         return torch.stack([m.q_reduced(states, actions, choice, kappa) for m in self.members.values()]).mean(0)
 
+    def value(self, states: Tensor) -> Tensor:
+        """(B, S) -> (B,): the mean over members of V, where they have one."""
+        return torch.stack([member.value(states) for member in self.members.values()]).mean(0)
+
     def loss(self, batch: TransitionBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """The sum of the members' losses; info: the mean of theirs."""
         losses, infos = zip(*(member.loss(batch) for member in self.members.values()), strict=True)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
-import torch
 from torch import Tensor, nn
 
 from dtag.critic.critic import Critic
 from dtag.data.segments import SegmentBatch
+from dtag.losses.entropy_bonus import EntropyBonus
 from dtag.losses.term import Info
 from dtag.policy.output import PolicyOutput
 from dtag.reductions.masked_mean import masked_mean
@@ -17,9 +15,7 @@ from dtag.reductions.masked_mean import masked_mean
 class ActionNLL(nn.Module):
     """L = -( mean_m[ log pi(a_t | tau_t) ] + lambda H ),  log-likelihood and entropy summed over action dims.
 
-    lambda = exp(log_temperature), no gradient here; it is trained by lambda * stopgrad(H - H_target), H_target = -A
-    (Zheng et al. 2022, Sec. 3.3; Zhuang et al. 2024). Mean over valid positions only: the authors average the entropy
-    over padding too, which for a state-independent std is the same number.
+    The second summand and lambda's own loss are EntropyBonus (Zheng et al. 2022, Sec. 3.3; Zhuang et al. 2024).
 
     weight: of this term in the sum. temperature: lambda's start. learning_rate: Adam's, for lambda alone.
     target_entropy: None = -A. entropy: False drops the entropy term and its temperature.
@@ -37,18 +33,17 @@ class ActionNLL(nn.Module):
     ) -> None:
         super().__init__()
         self.weight, self.learning_rate = weight, learning_rate
-        self.target_entropy = -float(action_dim) if target_entropy is None else target_entropy
-        # A Parameter, so that it is saved, moved and resumed with the model.
-        self.log_temperature = nn.Parameter(torch.tensor(math.log(temperature))) if entropy else None
+        self.bonus = (
+            EntropyBonus(action_dim, temperature=temperature, target_entropy=target_entropy) if entropy else None
+        )
 
     def forward(self, batch: SegmentBatch, output: PolicyOutput, critic: Critic | None = None) -> tuple[Tensor, Info]:
         """The scalar loss; info: nll, entropy, temperature."""
         if output.distribution is None:
-            raise ValueError("ActionNLL needs a policy with a distribution: head='gaussian'")
+            raise ValueError("ActionNLL needs a policy with a distribution: head='gaussian' or 'squashed'")
         nll = -masked_mean(output.distribution.log_prob(batch.actions).sum(-1), batch.mask)
-        if self.log_temperature is None:
-            return nll, {"nll": nll.detach()}
-        entropy = masked_mean(output.distribution.entropy().sum(-1), batch.mask)
-        temperature = self.log_temperature.exp()
-        loss = nll - temperature.detach() * entropy + temperature * (entropy - self.target_entropy).detach()
-        return loss, {"nll": nll.detach(), "entropy": entropy.detach(), "temperature": temperature.detach()}
+        info = {"nll": nll.detach()}
+        if self.bonus is None:
+            return nll, info
+        bonus, own = self.bonus(batch, output)
+        return nll + bonus, {**info, **own}

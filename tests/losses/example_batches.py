@@ -43,3 +43,24 @@ def with_padding(batch: SegmentBatch, value: float) -> SegmentBatch:
         n: torch.where(batch.mask[..., None], getattr(batch, n), value) for n in ("states", "actions", "returns_to_go")
     }
     return batch._replace(**dirty)
+
+
+class ExampleCritic(torch.nn.Module):
+    """Twins and a value with a gradient everywhere, in float64: what a term that reads a critic is tested with."""
+
+    def __init__(self, action_dim: int, state_dim: int = 3, offset: float = 0.0) -> None:
+        super().__init__()
+        torch.manual_seed(4)
+        self.layer = torch.nn.Linear(state_dim + action_dim, 2).double()
+        self.state_layer = torch.nn.Linear(state_dim, 1).double()
+        self.offset = offset
+
+    def q(self, states: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(self.layer(torch.cat([states, actions], -1))).T + self.offset
+
+    def q_reduced(self, states, actions, choice="min", kappa: float = 1.0) -> torch.Tensor:
+        q = self.q(states, actions)
+        return {"min": q.amin(0), "target_min": q.amin(0) - 0.1, "mean": q.mean(0), "q1": q[0]}[choice]
+
+    def value(self, states: torch.Tensor) -> torch.Tensor:
+        return self.state_layer(states)[:, 0]

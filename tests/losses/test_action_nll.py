@@ -23,7 +23,7 @@ def test_it_equals_the_naive_loop(shape, target):
     term = ActionNLL(shape[2], temperature=0.3, target_entropy=target).double()
     nll, entropy = _naive(batch, output)
     loss, info = term(batch, output)
-    temperature = math.exp(term.log_temperature.item())
+    temperature = math.exp(term.bonus.log_temperature.item())
     goal = -shape[2] if target is None else target
     expected = nll - temperature * entropy + temperature * (entropy - goal)
     assert loss.item() == pytest.approx(expected, rel=1e-10)
@@ -53,21 +53,21 @@ def test_with_a_std_of_one_it_is_half_the_squared_error_and_a_constant():
 def test_the_temperature_falls_when_the_entropy_is_above_its_target(target, falls):
     batch, output = example((3, 4, 2))
     term = ActionNLL(2, target_entropy=target).double()
-    before, entropy = term.log_temperature.exp().item(), _naive(batch, output)[1]
+    before, entropy = term.bonus.log_temperature.exp().item(), _naive(batch, output)[1]
     term(batch, output)[0].backward()
-    assert term.log_temperature.grad.item() == pytest.approx(before * (entropy - target), rel=1e-10)
+    assert term.bonus.log_temperature.grad.item() == pytest.approx(before * (entropy - target), rel=1e-10)
     torch.optim.Adam(term.parameters(), lr=term.learning_rate).step()
-    assert (term.log_temperature.exp().item() < before) == falls
+    assert (term.bonus.log_temperature.exp().item() < before) == falls
 
 
 def test_the_policy_gets_the_gradient_of_nll_minus_lambda_entropy_and_none_of_the_temperature_loss():
     batch, output = example((3, 4, 2))
     leaves = [output.distribution.mean, output.distribution.stddev]
     term = ActionNLL(2, temperature=0.7, target_entropy=-50.0).double()
-    gradients = torch.autograd.grad(term(batch, output)[0], [*leaves, term.log_temperature])
+    gradients = torch.autograd.grad(term(batch, output)[0], [*leaves, term.bonus.log_temperature])
     log_prob = output.distribution.log_prob(batch.actions).sum(-1)[batch.mask].mean()
     entropy = output.distribution.entropy().sum(-1)[batch.mask].mean()
-    plain = -(log_prob + term.log_temperature.exp().item() * entropy)
+    plain = -(log_prob + term.bonus.log_temperature.exp().item() * entropy)
     for gradient, expected in zip(gradients, torch.autograd.grad(plain, leaves), strict=False):
         torch.testing.assert_close(gradient, expected, rtol=1e-10, atol=1e-14)
 

@@ -140,7 +140,7 @@ def test_three_steps_of_its_trainer_end_in_its_weights_where_log_std_is_a_parame
             continue
         torch.testing.assert_close(policy.state_dict()[name], value, **TOLERANCE, msg=lambda m, n=name: f"{n}: {m}")
     assert (expected["head.log_std"] != 0).all()
-    log_temperature = module.terms["action"].log_temperature
+    log_temperature = module.terms["action"].bonus.log_temperature
     torch.testing.assert_close(log_temperature.double(), record["trained/log_temperature"], rtol=0, atol=1e-6)
 
 
@@ -172,7 +172,7 @@ def test_the_trainers_own_steps_end_in_its_weights_where_log_std_is_held(record)
         assert not torch.allclose(value, _start(record)[name], rtol=0, atol=1e-3), f"{name} has hardly moved"
         torch.testing.assert_close(value, expected[name], **TOLERANCE, msg=lambda m, n=name: f"{n}: {m}")
     assert torch.equal(ours["head.log_std"], torch.zeros(2))
-    log_temperature = module.terms["action"].log_temperature
+    log_temperature = module.terms["action"].bonus.log_temperature
     torch.testing.assert_close(log_temperature.double(), record["fixed_std/log_temperature"], rtol=0, atol=1e-6)
 
 

@@ -49,3 +49,26 @@ def return_expectile(returns: Rows, predictions: Rows, mask: Mask, expectile: fl
         u = (returns[b][k][0] - predictions[b][k][0]) / norm
         total += (1 - expectile if u < 0 else expectile) * u**2
     return total / len(steps)
+
+
+def policy_gradient(q: Sequence[Sequence[float]], mask: Mask, normalize: bool) -> float:
+    """q: Q at the policy's action, (B, K)."""
+    steps = list(valid_steps(mask))
+    mean = sum(q[b][k] for b, k in steps) / len(steps)
+    size = sum(abs(q[b][k]) for b, k in steps) / len(steps)
+    return -mean / size if normalize else -mean
+
+
+def weighted_regression(
+    distances: Sequence[Sequence[float]],
+    advantages: Sequence[Sequence[float]],
+    mask: Mask,
+    temperature: float,
+    max_weight: float,
+) -> float:
+    """Mean of min(e^(advantage / temperature), max) * distance over valid steps."""
+    total, count = 0.0, 0
+    for b, k in valid_steps(mask):
+        total += min(math.exp(advantages[b][k] / temperature), max_weight) * distances[b][k]
+        count += 1
+    return total / count
