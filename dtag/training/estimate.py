@@ -13,7 +13,8 @@ from dtag.data.spec import DataSpec
 from dtag.training.experiment import build_critic, build_losses, build_networks
 from dtag.training.optimizers import OptimizerSettings
 from dtag.training.policy_module import PolicyModule
-from dtag.training.settings import TrainSettings
+from dtag.training.segment_actor import SegmentActor
+from dtag.training.settings import CriticSettings, LiveCriticSettings, TrainSettings
 
 HOUR = 3600.0
 
@@ -21,10 +22,13 @@ HOUR = 3600.0
 def estimate_seconds(
     config: dict[str, Any], data: TrajectoryDataModule, train: TrainSettings, stage: str
 ) -> dict[str, float]:
-    """{"critic": seconds, "policy": seconds} of training alone, for the stages that will run; on this machine's CPU."""
+    """{"critic": seconds, "policy": seconds} of training alone, for the stages that will run; on this machine's CPU.
+
+    A critic that learns along is part of the policy's seconds.
+    """
     spec, result = data.spec, {}
     settings = build_critic(config, spec)
-    if settings is not None and stage != "policy" and settings.ckpt is None:
+    if isinstance(settings, CriticSettings) and stage != "policy" and settings.ckpt is None:
         transitions, critic = data.transition_sampler(), settings.model
         generator = torch.Generator().manual_seed(0)
         seconds = _per_call(lambda: critic.loss(transitions.sample(settings.batch_size, generator))[0].backward())
@@ -45,8 +49,19 @@ def _policy_step(config: dict[str, Any], data: TrajectoryDataModule, spec: DataS
         seed=0,
         critic=getattr(build_critic(config, spec), "model", None),
     )
+    live = build_critic(config, spec)
+    delay = live.policy_delay if isinstance(live, LiveCriticSettings) else 0
+    data.look_ahead = delay > 0
     segments, generator = data.segment_sampler("all"), torch.Generator().manual_seed(0)
-    return lambda: module.objective(segments.sample(data.batch_size, generator))[0].backward()
+
+    def step() -> None:
+        batch = segments.sample(data.batch_size, generator)
+        module.objective(batch)[0].backward()
+        for _ in range(delay):
+            actor = SegmentActor(policy, policy, batch)
+            module.critic.requires_grad_(True).loss(actor.transitions(), actor)[0].backward()
+
+    return step
 
 
 def _per_call(call: Callable[[], None], n_calls: int = 3) -> float:

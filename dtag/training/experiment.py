@@ -16,7 +16,7 @@ from dtag.errors import UsageError
 from dtag.evaluation.settings import EvaluationSettings
 from dtag.policy.policy import Policy, ReturnModel
 from dtag.rollout.agent import Agent
-from dtag.training.settings import CriticSettings
+from dtag.training.settings import CriticSettings, LiveCriticSettings
 
 SPEC_ARGUMENTS = frozenset({"state_dim", "action_dim", "action_low", "action_high", "max_timestep"})
 
@@ -83,9 +83,17 @@ def build_losses(config: dict[str, Any], spec: DataSpec) -> dict[str, Any]:
     return {name: build(term, **spec_arguments(spec)) for name, term in config["losses"].items()}
 
 
-def build_critic(config: dict[str, Any], spec: DataSpec) -> CriticSettings | None:
-    """The critic stage's settings with a fresh critic in `model`."""
-    return None if config["critic"] is None else build(config["critic"], **spec_arguments(spec))
+def build_critic(config: dict[str, Any], spec: DataSpec) -> CriticSettings | LiveCriticSettings | None:
+    """The critic's settings with a fresh critic in `model`. Raises UsageError when its kind does not fit them."""
+    if config["critic"] is None:
+        return None
+    settings: CriticSettings | LiveCriticSettings = build(config["critic"], **spec_arguments(spec))
+    along = getattr(settings.model, "learns_along", False)
+    if along != isinstance(settings, LiveCriticSettings):
+        name, section = type(settings.model).__name__, LiveCriticSettings if along else CriticSettings
+        verb = "learns along with the policy" if along else "is trained before the policy"
+        raise UsageError(f"{name} {verb}: set critic.target={section.__module__}.{section.__qualname__}")
+    return settings
 
 
 def build_agent(

@@ -35,7 +35,7 @@ from dtag.training.estimate import HOUR, estimate_seconds, in_words
 from dtag.training.experiment import SCHEMA, build_agent, build_critic, build_data, build_losses, build_networks
 from dtag.training.policy_module import PolicyModule
 from dtag.training.run_folder import RunFolder, create_run_folder
-from dtag.training.settings import CriticSettings, TrainSettings
+from dtag.training.settings import CriticSettings, LiveCriticSettings, TrainSettings
 from dtag.training.signals import StopFlag, Stopped
 
 Stage = Literal["all", "critic", "policy"]
@@ -133,9 +133,10 @@ class _Run:
     def critic_stage(self, folder: RunFolder, stage: Stage) -> FrozenCritic:
         seed_everything(self.config["seed"], verbose=False)
         settings = build_critic(self.config, self.spec)
-        if settings is None:
+        if settings is None or isinstance(settings, LiveCriticSettings):
             if stage == "critic":
-                raise UsageError("stage=critic needs a critic: the config has critic=null")
+                reason = "the config has critic=null" if settings is None else "this one learns along with the policy"
+                raise UsageError(f"stage=critic needs a critic that is trained before the policy: {reason}")
             return FrozenCritic(None, {}, None)
         if folder.critic.is_file():  # this run's own, from before it was resumed
             return self._shared_critic(folder.critic, trust=True)
@@ -182,10 +183,11 @@ class _Run:
 
     def _action_gradient_rms(self, critic: Any) -> dict[str, float]:
         """For every Q that Action Gradient may climb, over at most 20,000 of the data's steps, drawn by the seed."""
-        sampler = self.data.transition_sampler()
+        device = next(critic.parameters()).device
+        sampler = self.data.transition_sampler().to(device)
         generator = torch.Generator().manual_seed(self.config["seed"])
         rows = torch.randperm(len(sampler.usable), generator=generator)[:20_000]
-        batch = sampler.gather(sampler.usable[rows])
+        batch = sampler.gather(sampler.usable[rows.to(device)])
         result = {}
         for choice in get_args(QChoice):
             with contextlib.suppress(UsageError):  # a critic need not offer every choice
@@ -196,6 +198,8 @@ class _Run:
     def policy_stage(self, folder: RunFolder, critic: FrozenCritic) -> FitResult:
         seed_everything(self.config["seed"], verbose=False)
         policy, return_model = build_networks(self.config, self.spec)
+        settings = build_critic(self.config, self.spec) if critic.critic is None else None
+        live = settings if isinstance(settings, LiveCriticSettings) else None
         module = PolicyModule(
             policy=policy,
             return_model=return_model,
@@ -203,11 +207,17 @@ class _Run:
             optimizer=build(self.config["optimizer"]),
             spec=self.spec,
             seed=self.config["seed"],
-            critic=critic.critic,
+            critic=live.model if live else critic.critic,
+            policy_delay=live.policy_delay if live else 0,
             log_every=self._log_every(self.train.n_steps),
         )
         evaluator = self._evaluator(folder, critic)
-        self.data.serve("segments", self.train.n_steps)
+        self.data.serve(
+            "segments",
+            self.train.n_steps,
+            updates_per_step=live.policy_delay if live else 1,
+            look_ahead=live is not None,
+        )
         self.report(
             f"policy: {self.train.n_steps:,} steps of {self.data.batch_size} segments, K = {self.data.context_length}"
         )
@@ -216,6 +226,8 @@ class _Run:
             if return_model is not None:
                 return_model.compile()
         trainer = self._fit(module, folder, "policy", self.train.n_steps, self.train.checkpoint_every, evaluator)
+        if live:
+            critic = FrozenCritic(module.critic.cpu(), self._action_gradient_rms(module.critic), None)
         if trainer.is_global_zero:
             save_agent(
                 folder.agent,
@@ -236,8 +248,9 @@ class _Run:
         settings: EvaluationSettings = build(self.config["eval"])
 
         def make_agent(module: LightningModule) -> Any:
-            frozen: Any = critic.critic.to(module.device) if critic.critic is not None else None
-            return build_agent(self.config, self.spec, module.policy, module.return_model, frozen, critic.rms)  # type: ignore[arg-type]
+            own: Any = module.critic  # frozen, or learning along: then its slope is measured anew
+            rms = self._action_gradient_rms(own) if own is not None and critic.critic is None else critic.rms
+            return build_agent(self.config, self.spec, module.policy, module.return_model, own, rms)  # type: ignore[arg-type]
 
         return Evaluator(make_agent, settings, rows_file=folder.rows, stop=self.flag)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,14 +18,16 @@ from dtag.losses.term import LossTerm
 from dtag.policy.output import PolicyOutput
 from dtag.training.divergence import refuse_divergence
 from dtag.training.optimizers import OptimizerSettings
+from dtag.training.segment_actor import SegmentActor
 
 
 class PolicyModule(LightningModule):
     """L = sum_i weight_i * term_i(batch, policy(batch), critic); one backward, an optimiser and a clip per network.
 
     The return model, when there is one, shares no parameter with the policy, so the single backward trains the two
-    independently. critic: a Critic, or None; frozen: its parameters carry no gradient, but gradients pass through it
-    to actions.
+    independently. critic: a Critic, or None. Its parameters carry no gradient in the policy's objective, but gradients
+    pass through it to actions. policy_delay: 0 = the critic is frozen; else it learns along: a step's batch holds
+    policy_delay batches end to end, the critic learns from each, and policy and target networks move after the first.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class PolicyModule(LightningModule):
         spec: DataSpec,
         seed: int,
         critic: Any = None,
+        policy_delay: int = 0,
         log_every: int = 50,
     ) -> None:
         super().__init__()
@@ -48,13 +52,16 @@ class PolicyModule(LightningModule):
         self.settings, self.spec, self.seed, self.log_every = optimizer, spec, seed, log_every
         self.n_updates = 0
         self._latest_loss: Tensor | None = None
+        self.policy_delay = policy_delay
+        self.target_policy = copy.deepcopy(policy).requires_grad_(False).eval() if policy_delay else None
         if isinstance(self.critic, nn.Module):
             self.critic.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> PolicyModule:
         super().train(mode)
-        if isinstance(self.critic, nn.Module):
-            self.critic.eval()
+        for module in (self.critic, self.target_policy):
+            if isinstance(module, nn.Module):
+                module.eval()
         return self
 
     def forward(self, batch: SegmentBatch) -> PolicyOutput:
@@ -80,6 +87,28 @@ class PolicyModule(LightningModule):
             step_seed(self.seed, "torch", self.global_rank, self.n_updates)
         )  # dropout: a function of the step
         optimizers, schedulers = self._all(self.optimizers()), self._all(self.lr_schedulers())
+        if not self.policy_delay:
+            loss, logged = self._policy_step(batch, optimizers, schedulers)
+        else:
+            *optimizers, critic_optimizer = optimizers
+            first, *others = batch.split(len(batch.mask) // self.policy_delay)
+            critic_logged = self._critic_step(first, critic_optimizer)
+            loss, logged = self._policy_step(first, optimizers, schedulers)
+            logged.update({f"critic/{name}": value for name, value in critic_logged.items()})
+            self._move_targets()
+            for other in others:
+                self._critic_step(other, critic_optimizer)
+        self.n_updates += 1
+        self._latest_loss = loss.detach()
+        if self.n_updates % self.log_every == 0:
+            self._refuse_nan(weights=False)
+            rate = {"learning_rate": schedulers[0].get_last_lr()[0]}
+            self.log_dict({f"train/{k}": v for k, v in {**logged, **rate}.items()}, batch_size=len(batch.mask))
+            self.log("loss", loss.detach(), prog_bar=True, logger=False, batch_size=len(batch.mask))
+
+    def _policy_step(
+        self, batch: SegmentBatch, optimizers: list[Any], schedulers: list[Any]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         loss, logged = self.objective(batch)
         self.manual_backward(loss)
         for index, optimizer in enumerate(optimizers):
@@ -90,13 +119,26 @@ class PolicyModule(LightningModule):
             optimizer.zero_grad()
         for scheduler in schedulers:
             scheduler.step()
-        self.n_updates += 1
-        self._latest_loss = loss.detach()
-        if self.n_updates % self.log_every == 0:
-            self._refuse_nan(weights=False)
-            rate = {"learning_rate": schedulers[0].get_last_lr()[0]}
-            self.log_dict({f"train/{k}": v for k, v in {**logged, **rate}.items()}, batch_size=len(batch.mask))
-            self.log("loss", loss.detach(), prog_bar=True, logger=False, batch_size=len(batch.mask))
+        return loss, logged
+
+    def _critic_step(self, batch: SegmentBatch, optimizer: Any) -> dict[str, Tensor]:
+        """One update of a critic that learns along; info of its loss."""
+        assert self.target_policy is not None
+        actor = SegmentActor(self.policy, self.target_policy, batch)
+        self.critic.requires_grad_(True)
+        loss, info = self.critic.loss(actor.transitions(), actor)
+        self.manual_backward(loss)
+        optimizer.step()
+        optimizer.zero_grad()
+        self.critic.requires_grad_(False)  # the policy's objective must not leave gradients in it
+        return {"loss": loss.detach(), **info}
+
+    @torch.no_grad()
+    def _move_targets(self) -> None:
+        """The critic's targets and the target policy, each a step towards its online network."""
+        assert self.target_policy is not None
+        self.critic.update_target()
+        torch._foreach_lerp_(list(self.target_policy.parameters()), list(self.policy.parameters()), self.critic.polyak)
 
     def validation_step(self, batch: SegmentBatch | None, batch_idx: int) -> None:
         if batch is None:
@@ -112,6 +154,9 @@ class PolicyModule(LightningModule):
         ]
         if own:
             optimizers.append(Adam(own))
+        if self.policy_delay:
+            optimizers.append(self.critic.requires_grad_(True).optimizer())
+            self.critic.requires_grad_(False)
         return optimizers, [scheduler for _, scheduler in made]
 
     def on_validation_start(self) -> None:

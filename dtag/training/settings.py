@@ -33,11 +33,11 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class CriticSettings:
-    """The critic stage.
+    """A critic trained on the data alone, before the policy.
 
-    model: the critic. ckpt: a critic.ckpt or agent.ckpt to take it from instead of training one; it must come from the
-    same data. n_steps: updates. batch_size: transitions per update. updates_per_step: updates
-    per Lightning step; more spend less time in the loop, stop and log less often.
+    model: the critic, like dtag.critic.iql.IQL. ckpt: a critic.ckpt or agent.ckpt to take it from instead of training
+    one; it must come from the same data. n_steps: updates. batch_size: transitions per update. updates_per_step:
+    updates per Lightning step; more spend less time in the loop, stop and log less often.
     """
 
     model: Any
@@ -45,3 +45,19 @@ class CriticSettings:
     n_steps: int = 100_000
     batch_size: int = 256
     updates_per_step: int = 10
+
+
+@dataclass(frozen=True)
+class LiveCriticSettings:
+    """A critic that learns along with the policy, like dtag.critic.bellman.BellmanCritic.
+
+    policy_delay: critic updates per policy step, each on its own batch of data.batch_size segments; 2 is TD3's. The
+    policy, and every target network, moves after the first of them. train.n_steps counts policy steps.
+    """
+
+    model: Any
+    policy_delay: int = 1
+
+    def __post_init__(self) -> None:
+        if self.policy_delay < 1:
+            raise ValueError(f"critic.policy_delay={self.policy_delay} must be at least 1")

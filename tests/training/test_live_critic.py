@@ -1,0 +1,158 @@
+"""A policy and a critic that learn along: who moves when, what a run leaves, and that a stopped one resumes."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning import Callback
+
+from dtag.errors import UsageError
+from dtag.training.checkpoint import load_agent
+from dtag.training.fit import fit
+from dtag.training.policy_module import PolicyModule
+from dtag.training.signals import Stopped
+from tests.reference.toy_environment import line_config, store_line
+
+LOSSES = {
+    "action": {"target": "dtag.losses.action_mse.ActionMSE"},
+    "td3": {"target": "dtag.losses.policy_gradient.PolicyGradient", "q": "q1", "normalize": False, "weight": 0.1},
+}
+
+
+def live(delay: int = 2, **model: Any) -> dict[str, Any]:
+    rule = {"target": "dtag.critic.target_rules.TargetPolicy"}
+    return {
+        "target": "dtag.training.settings.LiveCriticSettings",
+        "policy_delay": delay,
+        "model": {"target": "dtag.critic.bellman.BellmanCritic", "rule": rule, "hidden": [8, 8], **model},
+    }
+
+
+def config(output: Path, name: str = "run", **sections: Any) -> dict[str, Any]:
+    made = line_config(
+        store_line(),
+        output,
+        return_model=None,
+        policy={"token_order": "rsa", "norm": "pre", "head": "deterministic"},
+        eval={"target_return": 10.0},
+        **sections,
+    )
+    return {**made, "losses": LOSSES, "critic": made["critic"] if "critic" in sections else live(), "name": name}
+
+
+class Watch(Callback):
+    """Counts optimiser steps and notes after each batch which networks moved."""
+
+    def __init__(self) -> None:
+        self.moved: list[dict[str, bool]] = []
+        self.critic_steps = self.policy_gradients_in_critic = 0
+
+    def on_train_start(self, trainer: Any, module: PolicyModule) -> None:
+        original = module._critic_step
+
+        def counted(*args: Any) -> Any:
+            self.critic_steps += 1
+            info = original(*args)
+            self.policy_gradients_in_critic += sum(p.grad is not None for p in module.critic.parameters())
+            return info
+
+        module._critic_step = counted  # type: ignore[method-assign]
+        self.before = self._state(module)
+
+    def on_train_batch_end(self, trainer: Any, module: PolicyModule, *_: Any) -> None:
+        after = self._state(module)
+        self.moved.append({name: not torch.equal(self.before[name], after[name]) for name in after})
+        self.policy_gradients_in_critic += sum(p.grad is not None for p in module.critic.parameters())
+        self.before = after
+
+    def _state(self, module: PolicyModule) -> dict[str, torch.Tensor]:
+        def flat(tensors: Any) -> torch.Tensor:
+            return torch.cat([t.detach().flatten().clone() for t in tensors])
+
+        assert module.target_policy is not None
+        return {
+            "policy": flat(module.policy.parameters()),
+            "critic": flat(module.critic.q_network.parameters()),
+            "target policy": flat(module.target_policy.parameters()),
+            "target critic": flat(module.critic.target_network.buffers()),
+        }
+
+
+@pytest.mark.parametrize("delay", [1, 2, 3])
+def test_the_critic_learns_delay_times_a_step_and_everything_moves_once(tmp_path: Path, delay: int) -> None:
+    watch = Watch()
+    made = {**config(tmp_path), "critic": live(delay)}
+    made["train"] = {**made["train"], "n_steps": 5}
+    fit(made, callbacks=[watch])
+    assert watch.critic_steps == 5 * delay
+    assert watch.moved == [dict.fromkeys(("policy", "critic", "target policy", "target critic"), True)] * 5
+    assert watch.policy_gradients_in_critic == 0
+
+
+def test_the_targets_move_by_polyak_towards_their_networks(tmp_path: Path) -> None:
+    class Check(Callback):
+        def on_train_start(self, trainer: Any, module: PolicyModule) -> None:
+            original = module._move_targets
+
+            def checked() -> None:
+                assert module.target_policy is not None
+                before = [p.clone() for p in module.target_policy.parameters()]
+                original()
+                moved = zip(before, module.target_policy.parameters(), module.policy.parameters(), strict=True)
+                for old, new, online in moved:
+                    torch.testing.assert_close(new, old + 0.25 * (online - old))
+                self.checked = True
+
+            module._move_targets = checked  # type: ignore[method-assign]
+
+    check = Check()
+    fit({**config(tmp_path), "critic": live(polyak=0.25)}, callbacks=[check])
+    assert check.checked
+
+
+def test_its_agent_is_refined_with_the_critic_it_learned_with(tmp_path: Path) -> None:
+    result = fit(config(tmp_path))
+    assert set(result.summary) == {"AG off", "AG on"}
+    assert result.summary["AG on"]["q_gain"]["mean"] > 0
+    agent = load_agent(result.agent, trust=True)
+    assert agent.critic is not None
+    assert agent.action_gradient_rms > 0
+    contents = torch.load(result.agent, weights_only=True)
+    assert contents["action_gradient_rms"]["min"] > 0
+
+
+def test_a_stopped_run_resumes_to_the_same_weights(tmp_path: Path) -> None:
+    class StopAt(Callback):
+        def on_train_batch_end(self, trainer: Any, module: PolicyModule, *_: Any) -> None:
+            if module.n_updates == 7:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    whole = fit(config(tmp_path, "whole"))
+    with pytest.raises(Stopped):
+        fit(config(tmp_path, "stopped"), callbacks=[StopAt()])
+    resumed = fit({}, resume=tmp_path / "line" / "stopped")
+    expected, found = (torch.load(r.agent, weights_only=True) for r in (whole, resumed))
+    for part in ("policy", "critic"):
+        for name, value in expected[part].items():
+            assert torch.equal(value, found[part][name]), f"{part}.{name}"
+
+
+def test_a_critic_with_the_wrong_settings_is_refused_by_name(tmp_path: Path) -> None:
+    wrong = live()
+    wrong.pop("target")
+    wrong.pop("policy_delay")
+    with pytest.raises(UsageError, match=r"BellmanCritic learns along.*LiveCriticSettings"):
+        fit({**config(tmp_path), "critic": wrong})
+    other = {**live(), "model": {"target": "dtag.critic.iql.IQL"}}
+    with pytest.raises(UsageError, match=r"IQL is trained before.*CriticSettings"):
+        fit({**config(tmp_path, "other"), "critic": other})
+
+
+def test_it_has_no_stage_of_its_own(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="learns along"):
+        fit(config(tmp_path), stage="critic")

@@ -1,0 +1,108 @@
+"""The shifted context of a critic that learns along, against an explicit re-encode of the window one step later."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dtag.data.segments import SegmentSampler
+from dtag.policy.decision_transformer import DecisionTransformer
+from dtag.policy.mlp_policy import MLPPolicy
+from dtag.training.segment_actor import SegmentActor
+from tests.data.example_episodes import A, S, episodes, spec
+
+LENGTHS, ENDINGS = [6, 3, 8], "tlt"
+
+
+def sampler(k: int, **options) -> SegmentSampler:
+    return SegmentSampler(
+        episodes(LENGTHS, ENDINGS, **options),
+        spec(),
+        context_length=k,
+        weighting="length",
+        start="anywhere",
+        look_ahead=True,
+    )
+
+
+def policy(head: str = "deterministic", **options) -> DecisionTransformer:
+    torch.manual_seed(len(head))
+    return DecisionTransformer(
+        S, (-1.0,) * A, (1.0,) * A, 20, hidden=8, n_layers=2, n_heads=2, token_order="rsa", head=head, **options
+    )
+
+
+@pytest.mark.parametrize("order", ["rsa", "sra", "ja"])
+def test_each_position_equals_a_window_that_starts_one_step_later(order):
+    """Position t of the shifted pass sees steps 2..t+1; the explicit window is gathered there, with t+1's own action unread."""
+    k, of, network = 4, sampler(4), policy()
+    network = DecisionTransformer(
+        S, (-1.0,) * A, (1.0,) * A, 20, hidden=8, n_layers=2, n_heads=2, token_order=order, head="deterministic"
+    ).eval()
+    longer = sampler(9)  # whole episodes from a start on
+    for episode, length in enumerate(LENGTHS):
+        for start in range(length - 1):
+            at = torch.tensor([episode]), torch.tensor([start])
+            batch = of.gather(*at)
+            actor = SegmentActor(network, network, batch)
+            found = actor.next_action(target=True)
+            after = longer.gather(at[0], at[1] + 1)  # begins one step later
+            n_valid = int(batch.mask.sum())
+            rows = found[: min(n_valid, length - start - 1)]  # those whose next step lies within the episode
+            for t in range(len(rows)):
+                part = slice(0, t + 1)
+                inputs = [x[:, part] for x in (after.states, after.actions, after.returns_to_go, after.timesteps)]
+                torch.testing.assert_close(rows[t], network(*inputs).action[0, t].detach(), rtol=1e-5, atol=1e-6)
+    assert k == 4
+
+
+def test_a_truncated_step_bootstraps_from_its_true_last_state_and_a_terminated_one_says_so():
+    data = episodes(LENGTHS, ENDINGS)
+    batch = sampler(8).gather(torch.tensor([0, 1]), torch.tensor([0, 0]))
+    transitions = SegmentActor(policy(), policy(), batch).transitions()
+    assert len(transitions.rewards) == 6 + 3
+    last = torch.from_numpy(spec().normalize(data.final_states[1]))
+    torch.testing.assert_close(transitions.next_states[-1], last)
+    assert transitions.terminated.tolist() == [0.0] * 5 + [1.0] + [0.0] * 3
+
+
+def test_a_step_without_a_known_next_state_teaches_nothing():
+    batch = sampler(8, next_states=False).gather(torch.tensor([0, 1]), torch.tensor([0, 0]))
+    actor = SegmentActor(policy(), policy(), batch)
+    assert len(actor.transitions().rewards) == 6 + 2  # the terminated end of the first stays, the truncated one goes
+    assert len(actor.next_action(target=True)) == 6 + 2
+
+
+def test_target_and_policy_are_told_apart_asked_without_dropout_and_without_gradient():
+    online, target = policy(residual_dropout=0.5).train(), policy("gaussian", residual_dropout=0.5).train()
+    batch = sampler(4).sample(5, torch.Generator().manual_seed(0))
+    actor = SegmentActor(online, target, batch)
+    first, second = actor.next_action(target=False), actor.next_action(target=False)
+    assert torch.equal(first, second)
+    assert not first.requires_grad
+    assert not torch.equal(first, actor.next_action(target=True))
+    assert online.training
+    assert target.training
+
+
+@pytest.mark.parametrize("head", ["gaussian", "squashed"])
+def test_samples_come_with_their_log_probability(head):
+    network = MLPPolicy(S, (-1.0,) * A, (1.0,) * A, hidden=8, head=head).eval()
+    batch = sampler(1).sample(6, torch.Generator().manual_seed(0))
+    actor = SegmentActor(network, network, batch)
+    for actions, log_prob, states in (
+        (*actor.sample(3), batch.states),
+        (*actor.next_sample(3), batch.following.states),
+    ):
+        assert actions.shape == (3, 6, A)
+        distribution = network(states, None, None, None).distribution
+        expected = distribution.log_prob(actions.unsqueeze(2)).sum(-1)[..., 0]
+        torch.testing.assert_close(log_prob, expected.detach(), rtol=1e-4, atol=1e-4)
+
+
+def test_what_it_lacks_is_named():
+    batch = sampler(2).sample(2, torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match="look ahead"):
+        SegmentActor(policy(), policy(), batch._replace(following=None))
+    with pytest.raises(ValueError, match="head="):
+        SegmentActor(policy(), policy(), batch).sample(1)
