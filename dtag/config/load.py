@@ -17,16 +17,17 @@ from dtag.errors import UsageError
 
 
 def load_config(
-    paths: Sequence[str | Path], overrides: Sequence[str] = (), base: dict[str, Any] | None = None
+    paths: Sequence[str | Path | dict[str, Any]], overrides: Sequence[str] = (), base: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """The YAML files merged in order, then the overrides ("ag.eta=0.1"), then ${...} resolved: a plain dict.
+    """The YAML files (or mappings) merged in order, then the overrides ("ag.eta=0.1"), then ${...} resolved: a plain dict.
 
     Mappings merge, everything else replaces; "losses.pg=null" removes a component. `base` is an already resolved config
     (a checkpoint's) to start from; a "${" in its texts stays text.
     """
     config = OmegaConf.create(_escape(base or {}))
     for path in paths:
-        config = cast(DictConfig, OmegaConf.merge(config, _read_yaml(Path(find_config(str(path))))))
+        read = OmegaConf.create(path) if isinstance(path, dict) else _read_yaml(Path(find_config(str(path))))
+        config = cast(DictConfig, OmegaConf.merge(config, read))
     for override in overrides:
         raw = cast(dict[str, Any], OmegaConf.to_container(config))
         config = cast(DictConfig, OmegaConf.merge(config, _parse_override(override, raw)))

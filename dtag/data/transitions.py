@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +26,10 @@ class TransitionBatch(NamedTuple):
     rewards: Tensor
     next_states: Tensor
     terminated: Tensor
+
+    def split(self, size: int) -> Iterator[TransitionBatch]:
+        """The batch in parts of `size` transitions."""
+        return (TransitionBatch(*parts) for parts in zip(*(field.split(size) for field in self), strict=True))
 
 
 class TransitionSampler:

@@ -29,9 +29,10 @@ def estimate_seconds(
     spec, result = data.spec, {}
     settings = build_critic(config, spec)
     if isinstance(settings, CriticSettings) and stage != "policy" and settings.ckpt is None:
-        transitions, critic = data.transition_sampler(), settings.model
-        generator = torch.Generator().manual_seed(0)
-        seconds = _per_call(lambda: critic.loss(transitions.sample(settings.batch_size, generator))[0].backward())
+        critic, generator = settings.model, torch.Generator().manual_seed(0)
+        of_segments = getattr(critic, "learns_from", "transitions") == "segments"
+        sampler: Any = data.segment_sampler("all") if of_segments else data.transition_sampler()
+        seconds = _per_call(lambda: critic.loss(sampler.sample(settings.batch_size, generator))[0].backward())
         result["critic"] = seconds * settings.n_steps
     if stage != "critic":
         result["policy"] = _per_call(_policy_step(config, data, spec)) * train.n_steps

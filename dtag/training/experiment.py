@@ -5,16 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dtag.config.build import build
+from dtag.config.build import build, import_target
 from dtag.config.load import find_config, load_config
 from dtag.config.schema import Component, Components, Schema, Value, check
-from dtag.config.signature import REQUIRED
+from dtag.config.signature import REQUIRED, signature_of
 from dtag.critic.critic import Critic
 from dtag.data.datamodule import TrajectoryDataModule
 from dtag.data.spec import DataSpec
 from dtag.errors import UsageError
 from dtag.evaluation.settings import EvaluationSettings
 from dtag.policy.policy import Policy, ReturnModel
+from dtag.policy.value_return import ValueReturn
 from dtag.rollout.agent import Agent
 from dtag.training.settings import CriticSettings, LiveCriticSettings
 
@@ -43,10 +44,28 @@ def resolve(
     paths: list[str], overrides: list[str], preset: str | None = None, base: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """The checked config of some YAMLs, a preset over them and overrides over both; UsageError lists every mistake."""
-    files: list[str | Path] = list(paths)
+    layers: list[str | Path | dict[str, Any]] = list(paths)
     if preset is not None:
-        files.append(preset_file(preset))
-    return check(load_config(files, overrides, base), SCHEMA)
+        fitting = check(load_config(paths, overrides, base), SCHEMA)
+        layers.append(preset_that_fits(load_config([preset_file(preset)]), fitting))
+    return check(load_config(layers, overrides, base), SCHEMA)
+
+
+def preset_that_fits(preset: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    """The preset without what this method has no use for, so that one preset serves many.
+
+    A section that the config sets to null is left out, and so is a key that only the section's default component has
+    (n_heads, for an MLP). Anything else stays, to be refused by the check if it is a mistake.
+    """
+    kept: dict[str, Any] = {}
+    for name, section in preset.items():
+        kind, own = SCHEMA.get(name), config.get(name)
+        if not isinstance(kind, Component) or not isinstance(section, dict) or kind.default_target is None:
+            kept[name] = section
+        elif own is not None:
+            usual = signature_of(import_target(kind.default_target), kind.default_target).parameters
+            kept[name] = {key: value for key, value in section.items() if key in own or key not in usual}
+    return kept
 
 
 def preset_file(name: str) -> Path:
@@ -107,6 +126,10 @@ def build_agent(
     """The agent that evaluation runs."""
     settings: EvaluationSettings = build(config["eval"])
     refines = critic is not None and config["ag"] is not None
+    if refines and not hasattr(critic, "q_reduced"):
+        raise UsageError(f"{type(critic).__name__} has no Q(s, a) for Action Gradient to climb: set ag=null")
+    if isinstance(return_model, ValueReturn):
+        return_model.attach(critic)
     return Agent(
         policy,
         spec,

@@ -165,9 +165,12 @@ class _Run:
             seed=self.config["seed"],
             updates_per_step=n_updates,
             log_every=self._log_every(n_steps),
+            optimizer=settings.optimizer,
+            n_steps=n_steps * n_updates,
         )
-        self.data.serve("transitions", n_steps, batch_size=settings.batch_size, updates_per_step=n_updates)
-        self.report(f"critic: {n_steps * n_updates:,} updates of {settings.batch_size} transitions")
+        kind: Literal["segments", "transitions"] = getattr(settings.model, "learns_from", "transitions")
+        self.data.serve(kind, n_steps, batch_size=settings.batch_size, updates_per_step=n_updates)
+        self.report(f"critic: {n_steps * n_updates:,} updates of {settings.batch_size} {kind}")
         self._fit(module, folder, "critic", n_steps, self.train.checkpoint_every // n_updates, None)
         critic = settings.model.eval().requires_grad_(False).cpu()
         rms = self._action_gradient_rms(critic)
@@ -183,6 +186,8 @@ class _Run:
 
     def _action_gradient_rms(self, critic: Any) -> dict[str, float]:
         """For every Q that Action Gradient may climb, over at most 20,000 of the data's steps, drawn by the seed."""
+        if not hasattr(critic, "q_reduced"):  # CGDT's has no Q of one state and action
+            return {}
         device = next(critic.parameters()).device
         sampler = self.data.transition_sampler().to(device)
         generator = torch.Generator().manual_seed(self.config["seed"])
@@ -209,6 +214,7 @@ class _Run:
             seed=self.config["seed"],
             critic=live.model if live else critic.critic,
             policy_delay=live.policy_delay if live else 0,
+            n_steps=self.train.n_steps,
             log_every=self._log_every(self.train.n_steps),
         )
         evaluator = self._evaluator(folder, critic)

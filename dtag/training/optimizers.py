@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ class OptimizerSettings:
 
     name: "lamb" (Reinformer, ODT) or "adamw" (DT). learning_rate: after warm-up. weight_decay: decoupled.
     warmup_steps: the rate rises linearly to learning_rate over so many steps. gradient_clip: global norm per network;
-    0 = none.
+    0 = none. schedule: "constant" after warm-up, or "cosine" down to 0 at the last step (IQL's policy).
     """
 
     name: Literal["lamb", "adamw"] = "lamb"
@@ -27,9 +28,10 @@ class OptimizerSettings:
     weight_decay: float = 1e-4
     warmup_steps: int = 5000
     gradient_clip: float = 0.25
+    schedule: Literal["constant", "cosine"] = "constant"
 
-    def make(self, network: nn.Module) -> tuple[Optimizer, LambdaLR]:
-        """The optimiser of all parameters of `network` and its warm-up schedule."""
+    def make(self, network: nn.Module, n_steps: int | None = None) -> tuple[Optimizer, LambdaLR]:
+        """The optimiser of all parameters of `network` and its schedule. n_steps: of training, for "cosine"."""
         frozen_by_lamb = [p for name, p in network.named_parameters() if name.endswith("log_std")]
         rest = [p for name, p in network.named_parameters() if not name.endswith("log_std")]
         if self.name == "lamb" and frozen_by_lamb:
@@ -41,5 +43,13 @@ class OptimizerSettings:
             groups: list[dict[str, Any]] = [{"params": rest}, {"params": frozen_by_lamb, "weight_decay": 0.0}]
             groups = [group for group in groups if group["params"]]
             optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
-        warmup = max(self.warmup_steps, 1)
-        return optimizer, LambdaLR(optimizer, lambda step: min((step + 1) / warmup, 1.0))
+        return optimizer, LambdaLR(optimizer, lambda step: self.rate(step, n_steps))
+
+    def rate(self, step: int, n_steps: int | None) -> float:
+        """The share of learning_rate at a step, counted from 0."""
+        warm = min((step + 1) / max(self.warmup_steps, 1), 1.0)
+        if self.schedule == "constant":
+            return warm
+        if n_steps is None:
+            raise ValueError("schedule='cosine' needs the number of training steps")
+        return warm * 0.5 * (1.0 + math.cos(math.pi * min(step / n_steps, 1.0)))

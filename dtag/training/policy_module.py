@@ -16,6 +16,7 @@ from dtag.data.spec import DataSpec
 from dtag.data.step_generator import step_seed
 from dtag.losses.term import LossTerm
 from dtag.policy.output import PolicyOutput
+from dtag.policy.value_return import ValueReturn
 from dtag.training.divergence import refuse_divergence
 from dtag.training.optimizers import OptimizerSettings
 from dtag.training.segment_actor import SegmentActor
@@ -28,6 +29,7 @@ class PolicyModule(LightningModule):
     independently. critic: a Critic, or None. Its parameters carry no gradient in the policy's objective, but gradients
     pass through it to actions. policy_delay: 0 = the critic is frozen; else it learns along: a step's batch holds
     policy_delay batches end to end, the critic learns from each, and policy and target networks move after the first.
+    n_steps: of training, where the optimiser's schedule asks for it.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class PolicyModule(LightningModule):
         seed: int,
         critic: Any = None,
         policy_delay: int = 0,
+        n_steps: int | None = None,
         log_every: int = 50,
     ) -> None:
         super().__init__()
@@ -52,10 +55,12 @@ class PolicyModule(LightningModule):
         self.settings, self.spec, self.seed, self.log_every = optimizer, spec, seed, log_every
         self.n_updates = 0
         self._latest_loss: Tensor | None = None
-        self.policy_delay = policy_delay
+        self.policy_delay, self.n_steps = policy_delay, n_steps
         self.target_policy = copy.deepcopy(policy).requires_grad_(False).eval() if policy_delay else None
         if isinstance(self.critic, nn.Module):
             self.critic.requires_grad_(False).eval()
+        if isinstance(return_model, ValueReturn):
+            return_model.attach(critic)
 
     def train(self, mode: bool = True) -> PolicyModule:
         super().train(mode)
@@ -67,12 +72,14 @@ class PolicyModule(LightningModule):
     def forward(self, batch: SegmentBatch) -> PolicyOutput:
         inputs = (batch.states, batch.actions, batch.returns_to_go, batch.timesteps)
         output = self.policy(*inputs)
-        if self.return_model is not None:
+        if self.return_model is not None and not isinstance(self.return_model, ValueReturn):
             output = output._replace(predicted_return=self.return_model(*inputs))
         return output
 
     def objective(self, batch: SegmentBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted sum of the terms and each term's loss and info under "<term>" and "<term>/<name>"."""
+        if isinstance(self.return_model, ValueReturn):
+            batch = self.return_model.relabel(batch)
         output = self(batch)
         total, logged = torch.zeros((), device=batch.states.device), {}
         for name, term in self.losses.items():
@@ -147,7 +154,10 @@ class PolicyModule(LightningModule):
         self.log_dict({f"held_out/{k}": v for k, v in logged.items()}, batch_size=len(batch.mask), sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        made = [self.settings.make(network) for network in (self.policy, self.return_model) if network is not None]
+        trained = [network for network in (self.policy, self.return_model) if network is not None]
+        made = [
+            self.settings.make(network, self.n_steps) for network in trained if any(True for _ in network.parameters())
+        ]
         optimizers: list[Any] = [optimizer for optimizer, _ in made]
         own = [
             {"params": list(t.parameters()), "lr": t.learning_rate} for t in self.terms.values() if list(t.parameters())

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from dtag.training.optimizers import OptimizerSettings
+
 
 @dataclass(frozen=True)
 class TrainSettings:
@@ -37,7 +39,9 @@ class CriticSettings:
 
     model: the critic, like dtag.critic.iql.IQL. ckpt: a critic.ckpt or agent.ckpt to take it from instead of training
     one; it must come from the same data. n_steps: updates. batch_size: transitions per update. updates_per_step:
-    updates per Lightning step; more spend less time in the loop, stop and log less often.
+    updates per Lightning step; more spend less time in the loop, stop and log less often. optimizer: in place of the
+    critic's own, e.g. {target: dtag.training.optimizers.OptimizerSettings, name: lamb}; a critic that learns from
+    segments (CGDT's) draws batch_size of them.
     """
 
     model: Any
@@ -45,6 +49,7 @@ class CriticSettings:
     n_steps: int = 100_000
     batch_size: int = 256
     updates_per_step: int = 10
+    optimizer: OptimizerSettings | None = None
 
 
 @dataclass(frozen=True)

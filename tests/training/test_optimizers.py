@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -54,3 +56,15 @@ def test_every_parameter_is_in_exactly_one_group(name, kind, learn_std):
 def test_lamb_refuses_a_log_std_it_could_not_move():
     with pytest.raises(ValueError, match=r"optimizer\.name='adamw'"):
         OptimizerSettings("lamb").make(GaussianHead(4, (-1.0,), (1.0,), learn_std=True))
+
+
+def test_a_cosine_schedule_falls_to_zero_at_the_last_step_after_its_warm_up():
+    settings = OptimizerSettings(schedule="cosine", warmup_steps=4)
+    rates = [settings.rate(step, 100) for step in range(101)]
+    for step, rate in enumerate(rates):
+        expected = min((step + 1) / 4, 1.0) * 0.5 * (1.0 + math.cos(math.pi * step / 100))
+        assert rate == pytest.approx(expected, rel=1e-12, abs=1e-15)
+    assert rates[100] == pytest.approx(0.0, abs=1e-15)
+    assert OptimizerSettings(warmup_steps=4).rate(50, None) == 1.0
+    with pytest.raises(ValueError, match="number of training steps"):
+        settings.rate(0, None)
