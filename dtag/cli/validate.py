@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+if TYPE_CHECKING:
+    from dtag.training.validate import ValidateResult
+    from dtag.training.validate_offline import OfflineResult
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "Example:\n  dtag validate --ckpt runs/hopper/NAME ag.n_steps=20 eval.episodes=100"
+    parser.epilog += "\n  dtag validate --ckpt runs/hopper/NAME eval.environment=null   # on held-out data"
     parser.add_argument("--ckpt", required=True, metavar="FILE", help="an agent.ckpt, or the run folder that holds it")
     parser.add_argument("--json", metavar="FILE", help="where summary and rows go; default: beside the checkpoint")
     parser.add_argument(
@@ -38,11 +45,42 @@ def run(args: argparse.Namespace) -> int:
         )
     if not first:
         return 0
+    if result.offline is not None:
+        return _report_offline(args, result, result.offline, console)
     console.print(score_table(result.summary, result.spec.info.reference, f"{args.ckpt} · {result.spec.info.id}"))
     if result.config["ag"] is not None and "AG on" in result.summary:
         console.print(refinement_in_words(result.config, result.action_gradient_rms), highlight=False)
-    path = Path(args.json) if args.json else _beside(args.ckpt)
+    path = Path(args.json) if args.json else _beside(args.ckpt, "validate")
     contents = {"provenance": provenance(), "config": result.config, "summary": result.summary, "rows": result.rows}
+    write_text_atomically(json.dumps(contents, indent=1) + "\n", path)
+    console.print(f"rows: {path}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _report_offline(args: argparse.Namespace, result: ValidateResult, offline: OfflineResult, console: Console) -> int:
+    from dtag.report.console import refinement_in_words
+    from dtag.report.offline_console import offline_tables
+    from dtag.training.atomic_file import write_text_atomically
+    from dtag.training.run_folder import provenance
+
+    console.print(
+        f"no environment: compared with {offline.data}",
+        highlight=False,
+        style="" if offline.held_out else "yellow",
+    )
+    report, maximum = offline.report, result.config["context"]["maximum"]
+    title = f"{args.ckpt} · {result.spec.info.id}"
+    console.print(offline_tables(report.estimates, report.deciles, title, q=offline.q, maximum=maximum))
+    if "q_refined" in report.estimates:
+        console.print(refinement_in_words(result.config, result.action_gradient_rms), highlight=False)
+    path = Path(args.json) if args.json else _beside(args.ckpt, "offline")
+    contents = {
+        "provenance": provenance(),
+        "config": result.config,
+        "data": offline.data,
+        "held_out": offline.held_out,
+        **asdict(report),
+    }
     write_text_atomically(json.dumps(contents, indent=1) + "\n", path)
     console.print(f"rows: {path}", highlight=False, soft_wrap=True)
     return 0
@@ -61,6 +99,6 @@ def episode_progress(console: Console) -> Progress:
     )
 
 
-def _beside(checkpoint: str) -> Path:
+def _beside(checkpoint: str, kind: str) -> Path:
     path = Path(checkpoint)
-    return path / "validate.json" if path.is_dir() else path.with_name(f"{path.stem}.validate.json")
+    return path / f"{kind}.json" if path.is_dir() else path.with_name(f"{path.stem}.{kind}.json")

@@ -29,10 +29,17 @@ def environment_factory(settings: EvaluationSettings, spec: DataSpec) -> Environ
 
 
 def plans_off_and_on(agent: Agent, settings: EvaluationSettings) -> list[EpisodePlan]:
-    """Every episode seed with Action Gradient off and, where the agent has a critic, on: common random numbers."""
-    on = agent.default_settings
-    off = replace(on, n_steps=0)
-    kinds = [(AG_OFF, off)] + ([(AG_ON, on)] if on.n_steps else [])
+    """Every episode seed with Action Gradient off and, where the agent has a critic, on: common random numbers.
+
+    Each target return after the first adds the same with its number in the label.
+    """
+    kinds = []
+    for index, target in enumerate(settings.targets):
+        on = replace(agent.default_settings, target_return=target)
+        suffix = f", R={target:g}" if index and target is not None else ""
+        kinds.append((AG_OFF + suffix, replace(on, n_steps=0)))
+        if on.n_steps:
+            kinds.append((AG_ON + suffix, on))
     return [EpisodePlan(settings.seed + i, own, label) for i in range(settings.episodes) for label, own in kinds]
 
 

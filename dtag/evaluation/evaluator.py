@@ -25,9 +25,9 @@ class Evaluator(Callback):
 
     make_agent: builds the agent from the module being validated. Episode i has seed base + i and goes to rank
     i mod world_size; rows never depend on each other, so any number of ranks reports the same. Logs
-    eval/<ag_off|ag_on>/{score,return,length,...} and eval/score, that of the last setting (AG on, where there is a
-    critic), which checkpoints may monitor. rows_file: one JSON line per episode is appended to it; None keeps them in
-    `rows` only.
+    eval/<ag_off|ag_on>/{score,return,length,...} and eval/score, that of the result (AG on, where there is a critic; of
+    the first target return), which checkpoints may monitor. rows_file: one JSON line per episode is appended to it; None
+    keeps them in `rows` only.
     """
 
     def __init__(
@@ -96,8 +96,8 @@ class Evaluator(Callback):
                     quantities[kind][statistic],
                     rank_zero_only=True,
                 )
-        last = list(self.summary.values())[-1]
-        best = last.get("score", last["return"])["mean"]
+        result = self.summary.get(AG_ON) or self.summary.get(AG_OFF) or list(self.summary.values())[-1]
+        best = result.get("score", result["return"])["mean"]
         pl_module.log("eval/score", best)
         pl_module.log("score", best, prog_bar=True, logger=False)
 

@@ -137,7 +137,7 @@ def build_agent(
         critic=critic,
         refiner=build(config["ag"]) if refines else None,
         context=build(config["context"]),
-        target_return=settings.target_return,
+        target_return=settings.targets[0],
         action_gradient_rms=chosen_rms(config, action_gradient_rms),
         block_size=settings.block_size,
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning import LightningModule, Trainer
+from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from dtag.config.build import build
@@ -24,12 +24,13 @@ from dtag.training.experiment import build_agent, chosen_rms
 from dtag.training.fit import quiet_lightning
 from dtag.training.settings import TrainSettings
 from dtag.training.signals import StopFlag, Stopped
+from dtag.training.validate_offline import OfflineResult, score_held_out
 
 
 @dataclass(frozen=True)
 class ValidateResult:
     """summary: {label: {quantity: {"mean", "std", "iqm", "n"}}}; rows: one dict per episode; episodes: with their
-    states where they were kept.
+    states where they were kept. offline: in their place, where there was no environment.
     """
 
     config: dict[str, Any]
@@ -38,6 +39,7 @@ class ValidateResult:
     summary: dict[str, Any]
     rows: list[dict[str, Any]]
     episodes: list[EpisodeRow]
+    offline: OfflineResult | None = None
 
 
 class AgentModule(LightningModule):
@@ -67,17 +69,20 @@ def validate(
     """Episodes with Action Gradient off and on, from the checkpoint alone; the same as `dtag validate`.
 
     overrides: of eval, ag, context and train, e.g. "ag.n_steps=20". trust: allow checkpoints that name foreign modules.
-    plans: other rows than off and on, a function of (agent, settings). Raises CheckpointError, UsageError, Stopped.
+    plans: other rows than off and on, a function of (agent, settings). Without an environment the checkpoint is scored
+    on its held-out trajectories instead, see `score_held_out`. Raises CheckpointError, UsageError, DataError, Stopped.
     """
     contents, config = read_with_overrides(checkpoint, overrides or [], trust=trust)
     spec, settings = DataSpec.from_dict(contents["spec"]), build(config["eval"])
+    train: TrainSettings = build(config["train"])
     factory = environment_factory(settings, spec)
     if factory is None:
-        raise UsageError(f"{spec.info.id} names no environment to roll out in: give eval.environment=ID")
+        if plans is not None:
+            raise UsageError(f"{spec.info.id} names no environment to roll out in: give eval.environment=ID")
+        return _validate_offline(contents, config, train)
     factory.check(spec)
     agent = agent_of(contents, config)
     module = AgentModule(agent)
-    train: TrainSettings = build(config["train"])
 
     def make_agent(_: LightningModule) -> Agent:  # again, once Lightning has moved the networks to their device
         return build_agent(
@@ -88,17 +93,7 @@ def validate(
         quiet_lightning()
         options = {"plans": plans} if plans is not None else {}
         evaluator = Evaluator(make_agent, settings, stop=flag, on_step=on_step, keep_states=keep_states, **options)
-        trainer = Trainer(
-            accelerator=train.accelerator,
-            devices=train.devices,
-            num_nodes=train.n_nodes,
-            strategy=train.strategy,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            callbacks=[OwnSignals(flag), evaluator],
-        )
+        trainer = _trainer(train, [OwnSignals(flag), evaluator])
         try:
             trainer.validate(module, verbose=False)
         except (Interrupted, KeyboardInterrupt, SIGTERMException) as error:  # the last is Lightning's, of status 0
@@ -110,4 +105,27 @@ def validate(
         evaluator.summary,
         evaluator.rows,
         evaluator.episodes,
+    )
+
+
+def _validate_offline(contents: dict[str, Any], config: dict[str, Any], train: TrainSettings) -> ValidateResult:
+    with warnings.catch_warnings():
+        quiet_lightning()
+        device = _trainer(train, []).strategy.root_device
+    agent = agent_of(contents, config, device)
+    offline = score_held_out(config, agent)
+    return ValidateResult(config, agent.spec, agent.action_gradient_rms, {}, [], [], offline)
+
+
+def _trainer(train: TrainSettings, callbacks: list[Callback]) -> Trainer:
+    return Trainer(
+        accelerator=train.accelerator,
+        devices=train.devices,
+        num_nodes=train.n_nodes,
+        strategy=train.strategy,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=callbacks,
     )

@@ -32,6 +32,24 @@ def test_without_refinement_there_is_only_off(agent) -> None:
     assert {plan.label for plan in plans_off_and_on(agent, SETTINGS)} == {"AG off"}
 
 
+def test_several_target_returns_are_rows_of_one_rollout_each_as_if_it_were_alone() -> None:
+    agent = random_agent(kind="dt", n_steps=2)
+    settings = replace(SETTINGS, target_return=(10.0, 2.5))
+    plans = plans_off_and_on(agent, settings)
+    labels = ["AG off", "AG on", "AG off, R=2.5", "AG on, R=2.5"]
+    assert [plan.label for plan in plans] == labels * 3
+    assert [plan.settings.target_return for plan in plans[:4]] == [10.0, 10.0, 2.5, 2.5]
+    factory = EnvironmentFactory(LINE, {}, None, ())
+    together = evaluate(agent, factory, plans, settings)
+    for target in settings.targets:
+        own = replace(settings, target_return=target)
+        alone = evaluate(agent, factory, plans_off_and_on(agent, own), own)
+        chosen = [r for p, r in zip(plans, together, strict=True) if p.settings.target_return == target]
+        assert [r.return_ for r in chosen] == [r.return_ for r in alone]
+    assert len({r.return_ for r in together[:4]}) == 4
+    assert EvaluationSettings().targets == (None,)
+
+
 def test_the_environment_is_the_datasets_with_the_settings_over_it() -> None:
     info = DatasetInfo("a", "E-v0", {"a": 1, "b": 2}, max_episode_steps=7, observation_keys=("x",))
     spec = replace(random_agent().spec, info=info)
