@@ -9,30 +9,39 @@ import pytest
 from dtag.config.load import load_config
 from dtag.config.schema import Component, check
 from dtag.errors import UsageError
+from dtag.sweep.plan import plan
+from dtag.sweep.sweep_file import is_sweep, read_sweep
 from dtag.training.experiment import resolve
 
 CONF = Path(__file__).parents[1] / "conf"
 EXPERIMENTS = sorted(CONF.glob("*.yaml"))
+METHODS = sorted((CONF / "methods").glob("*.yaml"))  # tests/test_methods.py trains them
 PRESETS = sorted((CONF / "presets").glob("*.yaml"))
-GRIDS = sorted((CONF / "sweep").glob("*.yaml"))
+SWEEPS = [path for path in sorted((CONF / "sweep").glob("*.yaml")) if is_sweep(str(path))]
+GRIDS = sorted({*(CONF / "sweep").glob("*.yaml")} - {*SWEEPS})
 
 
 def test_no_yaml_is_left_out() -> None:
-    assert sorted(CONF.rglob("*.yaml")) == sorted([*EXPERIMENTS, *PRESETS, *GRIDS])
+    assert sorted(CONF.rglob("*.yaml")) == sorted([*EXPERIMENTS, *METHODS, *PRESETS, *GRIDS, *SWEEPS])
     assert {path.stem for path in EXPERIMENTS} >= {"hopper", "halfcheetah", "walker2d", "maze2d", "demo"}
-    assert PRESETS and GRIDS  # noqa: PT018
+    assert PRESETS and GRIDS and SWEEPS  # noqa: PT018
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_an_experiment_resolves_alone_and_with_every_preset(path: Path) -> None:
     for preset in (None, *PRESETS):
         config = resolve([str(path)], [], None if preset is None else preset.stem)
-        assert config["policy"]["n_layers"] == (2 if preset or path.stem == "demo" else 4)
+        assert config["policy"]["n_layers"] == (2 if path.stem == "demo" or (preset and preset.stem == "small") else 4)
 
 
 @pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
 def test_a_grid_resolves(path: Path) -> None:
     assert check({"grid": load_config([path])}, {"grid": Component("dtag.sweep.grid.Grid")})["grid"]["eta"]
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_every_run_of_a_sweep_resolves(path: Path) -> None:
+    assert {job.kind for job in plan(read_sweep(str(path)))} >= {"policy"}
 
 
 def test_every_mistake_is_told_at_once() -> None:

@@ -19,10 +19,15 @@ FIT = (
     "train.n_steps=6 train.evaluate_every=0 train.accelerator=cpu critic.n_steps=20 eval.episodes=1 eval.max_episode_steps=20 "
     "policy.hidden=16 output=runs name=NAME"
 )
+RUNS = (
+    "seeds=[0] methods.rf_by_length=null train.n_steps=6 train.accelerator=cpu critic.n_steps=20 policy.hidden=16 "
+    "eval.episodes=1 eval.max_episode_steps=20"
+)
 SMALLER = {
-    "fit": FIT,
-    "validate": "eval.episodes=1 eval.max_episode_steps=20 train.accelerator=cpu",
-    "sweep": "episodes=1 n_steps=[1] eta=[0.1]",
+    "dtag fit": FIT,
+    "dtag validate": "eval.episodes=1 eval.max_episode_steps=20 train.accelerator=cpu",
+    "dtag sweep --config conf/sweep/ag.yaml": "episodes=1 n_steps=[1] eta=[0.1]",
+    "dtag sweep --config conf/sweep/example.yaml": RUNS,
 }
 
 
@@ -58,10 +63,11 @@ def test_readmes_commands_run_in_their_order(tmp_path: Path) -> None:
     _hopper_file(tmp_path / "hopper_medium.hdf5")
     environment = {**os.environ, "MINARI_DATASETS_PATH": str(tmp_path / "minari")}
     commands = [c for c in _commands() if c != "dtag fit --config conf/hopper.yaml"]  # that one downloads
-    assert [command.split()[1] for command in commands] == ["data", "fit", "validate", "sweep"]
+    assert [command.split()[1] for command in commands] == ["data", "fit", "validate", "validate", "sweep", "sweep"]
     for command in commands:
         words = command.split()
-        typed = [sys.executable, "-m", "dtag", *words[1:], *SMALLER.get(words[1], "").split()]
+        smaller = next((extra for start, extra in SMALLER.items() if command.startswith(start)), "")
+        typed = [sys.executable, "-m", "dtag", *words[1:], *smaller.split()]
         done = subprocess.run(
             typed, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
         )

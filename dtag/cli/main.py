@@ -18,7 +18,8 @@ COMMANDS = {
     "fit": "train a critic and a policy, evaluating with Action Gradient off and on",
     "validate": "score a checkpoint, Action Gradient off and on; needs no config",
     "data": "list, inspect, download, import or generate datasets",
-    "sweep": "score a grid of Action Gradient settings as rows of one rollout",
+    "sweep": "many runs of one YAML; or a grid of Action Gradient settings over a checkpoint",
+    "methods": "list the shipped methods, a line and the paper's section each",
     "config": "show a config's keys, resolved and explained",
     "demo": "the whole job on a small generated maze, in minutes",
 }

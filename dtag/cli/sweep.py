@@ -11,19 +11,24 @@ from rich.console import Console
 
 from dtag.errors import UsageError
 
+EXAMPLES = """Examples:
+  dtag sweep --config conf/sweep/example.yaml seeds=[0,1,2]
+  dtag sweep --config conf/sweep/ag.yaml --ckpt runs/demo/NAME/agent.ckpt episodes=100 ag.q=min"""
+
 # Overrides of these sections change the checkpoint's config, all others the grid's.
 OF_THE_AGENT = ("ag.", "context.", "critic.", "eval.", "train.")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = (
-        "Example:\n  dtag sweep --config conf/sweep/ag.yaml --ckpt runs/demo/NAME/agent.ckpt episodes=100 ag.q=min"
+    parser.epilog = EXAMPLES
+    parser.add_argument(
+        "--config",
+        default="conf/sweep/ag.yaml",
+        metavar="YAML",
+        help="runs (methods, datasets, seeds) or a grid (eta, n_steps, rule); default conf/sweep/ag.yaml, a grid",
     )
     parser.add_argument(
-        "--config", default="conf/sweep/ag.yaml", metavar="YAML", help="the grid; default conf/sweep/ag.yaml"
-    )
-    parser.add_argument(
-        "--ckpt", metavar="FILE", help="the checkpoint to score; default: the newest run's agent.ckpt under runs"
+        "--ckpt", metavar="FILE", help="the checkpoint a grid scores; default: the newest run's agent.ckpt under runs"
     )
     parser.add_argument(
         "--trust", action="store_true", help="allow a checkpoint that names code other than parts of dtag and torch"
@@ -32,6 +37,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from dtag.sweep.sweep_file import is_sweep
+
+    if not is_sweep(args.config):
+        return _score_grid(args)
+    if args.ckpt or args.trust:
+        raise UsageError(f"{args.config} plans runs: --ckpt and --trust go with a grid, like conf/sweep/ag.yaml")
+    from dtag.cli.sweep_of_runs import sweep_runs
+
+    return sweep_runs(args.config, args.overrides, Console())
+
+
+def _score_grid(args: argparse.Namespace) -> int:
     from dtag.cli.validate import episode_progress
     from dtag.config.build import build
     from dtag.config.load import load_config

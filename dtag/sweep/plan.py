@@ -1,0 +1,159 @@
+"""From a sweep to its jobs: a pure function, nothing is read but the YAML files it names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dtag.config.load import load_config
+from dtag.config.schema import check
+from dtag.errors import UsageError
+from dtag.sweep.job import PRODUCTS, Cell, Job, Kind
+from dtag.sweep.shared_critic import critic_name, is_trained_before
+from dtag.sweep.sweep_file import Method, Sweep, raise_all
+from dtag.training.experiment import SCHEMA, resolve
+
+OF_AN_EVALUATION = ("ag.", "context.", "eval.", "train.")  # sections that change without training
+
+
+def plan(sweep: Sweep) -> list[Job]:
+    """The sweep's jobs, each after those it needs: seed by seed, so that an early stop leaves whole comparisons.
+
+    Runs whose critics would be the same get one critic a dataset and seed, from a job of its own. Raises one UsageError
+    that lists every mistake in every config.
+    """
+    planner = _Planner(sweep)
+    trained_first = sorted(sweep.methods.items(), key=lambda item: item[1].of is not None)
+    for seed in sweep.seeds:
+        for dataset in sweep.datasets:
+            for name, method in trained_first:
+                if method.covers(dataset, seed):
+                    add = planner.train if method.of is None else planner.score_again
+                    add(Cell(dataset, name, seed), method)
+    raise_all(list(planner.mistakes))
+    return list(planner.jobs.values())
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """A `dtag fit`: its config files, preset and overrides."""
+
+    files: tuple[str, ...]
+    preset: str | None
+    overrides: tuple[str, ...]
+
+    def words(self, cell: Cell, *more: str) -> tuple[str, ...]:
+        files = [word for file in self.files for word in ("--config", file)]
+        preset = ["--preset", self.preset] if self.preset else []
+        return ("fit", *files, *preset, *self.overrides, f"name={cell}", *more)
+
+    def config(self, cell: Cell) -> dict[str, Any]:
+        """What the command resolves to; a UsageError lists every mistake."""
+        return resolve(list(self.files), [*self.overrides, f"name={cell}"], self.preset)
+
+
+class _Planner:
+    """jobs, critics: by run. critics: the file of a run's critic and the jobs that write it. mistakes: the keys, in the
+    order they were met; one mistake meets many seeds.
+    """
+
+    def __init__(self, sweep: Sweep) -> None:
+        self.sweep = sweep
+        self.jobs: dict[str, Job] = {}
+        self.critics: dict[str, tuple[Path, tuple[str, ...]]] = {}
+        self.mistakes: dict[str, None] = {}
+
+    def train(self, cell: Cell, method: Method) -> None:
+        """A policy's job, and before it that of its critic, unless another run's is the same."""
+        try:
+            fit = self._fit(cell, method)
+            config = fit.config(cell)
+        except UsageError as error:
+            self._mistake(f"methods.{cell.method} with datasets.{cell.dataset}: {error}")
+            return
+        needs: tuple[str, ...] = ()
+        given: tuple[str, ...] = ()
+        critic = config["critic"]
+        if is_trained_before(config):
+            file, needs = self._critic_job(cell, fit, config)
+            given, config = (f"critic.ckpt={file}",), {**config, "critic": {**critic, "ckpt": str(file)}}
+            self.critics[str(cell)] = file, needs
+        elif critic is not None:  # one from elsewhere, or one that is saved with its policy
+            own = self._folder(cell) / "agent.ckpt", (str(cell),)
+            self.critics[str(cell)] = (Path(critic["ckpt"]), ()) if critic.get("ckpt") else own
+        self._add("policy", cell, fit.words(cell, *given), config, needs)
+
+    def score_again(self, cell: Cell, method: Method) -> None:
+        """The job of another evaluation, where the agent and the critic that it asks for are made."""
+        agent, lender = self._job_of(method.of, cell), self._job_of(method.critic_of or method.of, cell)
+        if agent is None or lender is None:
+            return
+        config = agent.config
+        needs: tuple[str, ...] = (agent.name,)
+        attached: tuple[str, ...] = ()
+        if method.critic_of is not None:
+            if lender.name not in self.critics:
+                self._mistake(f"methods.{cell.method}.critic_of: {method.critic_of} has no critic")
+                return
+            file, writers = self.critics[lender.name]
+            needs, attached = (*needs, *writers), (f"critic.ckpt={file}",)
+            config = {**config, "critic": lender.config["critic"]}
+        overrides = (*method.overrides, *(w for w in self.sweep.command_line if w.startswith(OF_AN_EVALUATION)))
+        config = self._changed(config, overrides, f"methods.{cell.method} with datasets.{cell.dataset}")
+        files = ("--ckpt", str(agent.folder / "agent.ckpt"), "--json", str(self._folder(cell) / PRODUCTS["validate"]))
+        words = ("validate", *files, "--trust", *attached, *overrides)  # the agent is this sweep's own
+        self._add("validate", cell, words, {**config, "name": str(cell)}, needs)
+
+    def _job_of(self, method: str | None, cell: Cell) -> Job | None:
+        """Another method's job on the same dataset and seed, if it runs there."""
+        return self.jobs.get(str(replace(cell, method=str(method))))
+
+    def _critic_job(self, cell: Cell, fit: _Fit, config: dict[str, Any]) -> tuple[Path, tuple[str, ...]]:
+        """The file of the critic of `config`, and the job that writes it."""
+        own = replace(cell, method=f"critics/{critic_name(config)}")
+        if str(own) not in self.jobs:
+            self._add("critic", own, fit.words(own, "--stage", "critic"), {**config, "name": str(own)})
+        return self.jobs[str(own)].product, (str(own),)
+
+    def _add(
+        self, kind: Kind, cell: Cell, words: tuple[str, ...], config: dict[str, Any], needs: Sequence[str] = ()
+    ) -> None:
+        unique = tuple(dict.fromkeys(needs))
+        self.jobs[str(cell)] = Job(kind, cell, folder=self._folder(cell), words=words, config=config, needs=unique)
+
+    def _changed(self, base: dict[str, Any], overrides: Sequence[str], where: str) -> dict[str, Any]:
+        """A trained run's config under the overrides of another evaluation; those that need training are mistakes."""
+        try:
+            config = check(load_config([], overrides, base), SCHEMA)
+        except UsageError as error:
+            self._mistake(f"{where}: {error}")
+            return base
+        for section in SCHEMA:
+            if config[section] != base[section] and f"{section}." not in OF_AN_EVALUATION:
+                self._mistake(f"{where}: {section} cannot be changed without training; eval, ag and context can")
+        return config
+
+    def _fit(self, cell: Cell, method: Method) -> _Fit:
+        """What both a run and its critic's are started with; the later override wins.
+
+        A section that the method or the dataset sets to null stays null: a preset's or the command line's critic.n_steps
+        gives no critic to a method that has none.
+        """
+        settings, data = self.sweep.settings, self.sweep.datasets[cell.dataset]
+        files, own = (*_files(method.config), *_files(data.config)), (*data.overrides, *method.overrides)
+        place = (f"output={settings['output']}", f"experiment={settings['experiment']}", f"seed={cell.seed}")
+        nulls = [f"{name}=null" for name, value in load_config(files, own).items() if value is None and name in SCHEMA]
+        overrides = ("train.threads=1", *settings["overrides"], *own, *self.sweep.command_line, *place, *nulls)
+        return _Fit(files, method.preset or settings["preset"], overrides)
+
+    def _folder(self, cell: Cell) -> Path:
+        return self.sweep.folder / str(cell)
+
+    def _mistake(self, text: str) -> None:
+        self.mistakes[text] = None
+
+
+def _files(config: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    return (config,) if isinstance(config, str) else config or ()

@@ -1,0 +1,69 @@
+"""Which runs may share a critic: those whose critics would be the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from dtag.config.build import import_target, targets_named
+from dtag.config.signature import signature_of
+from dtag.config.values import is_component
+
+# What of `data` only the policy sees. All else, also what is yet to be added, tells critics apart.
+OF_THE_POLICY = frozenset(
+    {
+        "context_length",
+        "batch_size",
+        "weighting",
+        "start",
+        "top_fraction",
+        "return_scale",
+        "held_out",
+        "n_validation_batches",
+        "on_device",
+    }
+)
+
+
+def is_trained_before(config: dict[str, Any]) -> bool:
+    """Whether a run's critic is a stage of its own: there is one, it is not given, and it does not learn along.
+
+    A critic's class says with `learns_along = True` that it learns beside the policy.
+    """
+    critic = config["critic"]
+    if critic is None or critic.get("ckpt") is not None:
+        return False
+    return not any(getattr(import_target(path), "learns_along", False) for path in targets_named(critic["model"]))
+
+
+def critic_identity(config: dict[str, Any]) -> dict[str, Any]:
+    """All of a config that its critic depends on. Critics of equal identity are the same critic."""
+    data = {name: value for name, value in config["data"].items() if name not in OF_THE_POLICY}
+    return {"critic": {**config["critic"], "ckpt": None}, "data": data, "seed": config["seed"]}
+
+
+def critic_name(config: dict[str, Any]) -> str:
+    """ "IQL-3f2a91": the class and a digest of the identity; the same for every seed.
+
+    Defaults are left out of the digest, so that a parameter that is yet to be added to a class renames no critic; where
+    a default itself changes, the stored config tells.
+    """
+    identity = _without_defaults({**critic_identity(config), "seed": None})
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:6]
+    return f"{config['critic']['model']['target'].replace(':', '.').rpartition('.')[2]}-{digest}"
+
+
+def _without_defaults(value: Any) -> Any:
+    """The value without those parameters of its components that are at their class's default."""
+    if isinstance(value, list):
+        return [_without_defaults(entry) for entry in value]
+    if not isinstance(value, dict):
+        return value
+    parameters = signature_of(import_target(value["target"]), value["target"]).parameters if is_component(value) else {}
+    defaults = {name: p.plain_default() for name, p in parameters.items() if p.has_plain_default}
+    return {
+        name: _without_defaults(entry)
+        for name, entry in value.items()
+        if name not in defaults or defaults[name] != entry
+    }

@@ -1,0 +1,179 @@
+"""The YAML of a sweep: methods × datasets × seeds, and what is wrong with one."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dtag.config.build import build
+from dtag.config.load import load_config
+from dtag.config.nearest import did_you_mean, nearest
+from dtag.config.schema import Components, Schema, Value, check
+from dtag.config.signature import REQUIRED
+from dtag.errors import UsageError
+from dtag.training import experiment
+
+SCHEMA: Schema = {
+    "experiment": Value(str, REQUIRED, "the name of the sweep's folder under output"),
+    "output": Value(str, "runs", "where run folders go"),
+    "methods": Components(),
+    "datasets": Components(),
+    "seeds": Value(list[int], [0], "each is a run of every method on every dataset"),
+    "preset": Value(str | None, None, "conf/presets/NAME.yaml merged over every run's config"),
+    "overrides": Value(list[str], [], "of every run; a dataset's, then a method's come after them"),
+    "jobs": Value(int, 0, "runs at once, one thread each; 0 = as many as there are cores"),
+}
+SET_BY_THE_SWEEP = ("experiment", "name", "output", "seed", "stage")
+
+
+@dataclass(frozen=True)
+class Method:
+    """What is trained, or, with `of`, another evaluation of an agent that is.
+
+    config: the YAML file or files of its runs. preset: in place of the sweep's. overrides: of its runs only. datasets,
+    seeds: the only ones it runs on; null = all. of: the method whose trained agents are scored again, without training,
+    under these overrides (of eval, ag, context); instead of config. critic_of: the method whose critic those agents
+    get; null = their own.
+    """
+
+    config: str | tuple[str, ...] | None = None
+    preset: str | None = None
+    overrides: tuple[str, ...] = ()
+    datasets: tuple[str, ...] | None = None
+    seeds: tuple[int, ...] | None = None
+    of: str | None = None
+    critic_of: str | None = None
+
+    def covers(self, dataset: str, seed: int) -> bool:
+        """Whether it is to run there."""
+        return (self.datasets is None or dataset in self.datasets) and (self.seeds is None or seed in self.seeds)
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a dataset changes in every method's config: YAML files merged over it, and overrides."""
+
+    config: str | tuple[str, ...] | None = None
+    overrides: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A checked sweep. settings: all of it in plain containers. command_line: overrides typed there; they win."""
+
+    settings: dict[str, Any]
+    methods: dict[str, Method]
+    datasets: dict[str, Data]
+    command_line: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.settings["output"], self.settings["experiment"])
+
+    @property
+    def seeds(self) -> list[int]:
+        return list(self.settings["seeds"])
+
+    @property
+    def n_workers(self) -> int:
+        """Runs at once."""
+        return int(self.settings["jobs"]) or n_cores()
+
+
+def is_sweep(path: str) -> bool:
+    """Whether a YAML plans runs, rather than a grid over one checkpoint."""
+    return bool({"methods", "datasets"} & load_config([path]).keys())
+
+
+def read_sweep(path: str, overrides: Sequence[str] = ()) -> Sweep:
+    """The sweep in a YAML file. Overrides of its own keys change it, those of an experiment's sections all its runs.
+
+    Raises one UsageError that lists every mistake.
+    """
+    of_runs = [word for word in overrides if _section(word) in experiment.SCHEMA and _section(word) not in SCHEMA]
+    config = load_config([path], [word for word in overrides if word not in of_runs])
+    named = {"methods": Method, "datasets": Data}
+    settings = check({key: _with_targets(value, named.get(key)) for key, value in config.items()}, SCHEMA)
+    methods, datasets = ({name: build(entry) for name, entry in settings[key].items()} for key in named)
+    sweep = Sweep(settings, methods, datasets, tuple(of_runs))
+    raise_all(_mistakes(sweep))
+    return sweep
+
+
+def raise_all(mistakes: Sequence[str]) -> None:
+    """One UsageError of them all; nothing when there are none."""
+    if mistakes:
+        title = f"{len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''} in the sweep:"
+        raise UsageError("\n  ".join([title, *(mistake.replace("\n", "\n  ") for mistake in mistakes)]))
+
+
+def n_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _with_targets(entries: Any, kind: type | None) -> Any:
+    """Named entries as components, so that they are checked against their class."""
+    if kind is None or not isinstance(entries, dict):
+        return entries
+    path = f"{kind.__module__}.{kind.__qualname__}"
+    return {
+        name: {**entry, "target": path} if isinstance(entry, dict) and "target" not in entry else entry
+        for name, entry in entries.items()
+    }
+
+
+def _mistakes(sweep: Sweep) -> list[str]:
+    """What the types do not tell."""
+    found = [f"{key}: at least one is needed" for key in ("methods", "datasets", "seeds") if not sweep.settings[key]]
+    found += [f"jobs: found {n}, expected 0 or more" for n in (sweep.settings["jobs"],) if n < 0]
+    found += [f"seeds: {seed} is there twice" for seed in _twice(sweep.seeds)]
+    for key in ("methods", "datasets"):
+        found += [
+            f"{key}.{name}: a name becomes a folder's: letters, digits and - _ . + only, and not 'critics'"
+            for name in sweep.settings[key]
+            if not re.fullmatch(r"\w[\w.+-]*", name) or name == "critics"
+        ]
+    written = {"overrides": sweep.settings["overrides"], "the command line": sweep.command_line}
+    written |= {f"datasets.{name}.overrides": data.overrides for name, data in sweep.datasets.items()}
+    written |= {f"methods.{name}.overrides": method.overrides for name, method in sweep.methods.items()}
+    found += [
+        f"{key}: {word} is set by the sweep; remove it"
+        for key, words in written.items()
+        for word in words
+        if word.partition("=")[0] in SET_BY_THE_SWEEP
+    ]
+    for name, method in sweep.methods.items():
+        found += _mistakes_of_method(name, method, sweep)
+    return found
+
+
+def _mistakes_of_method(name: str, method: Method, sweep: Sweep) -> Iterator[str]:
+    key = f"methods.{name}"
+    if (method.config is None) == (method.of is None):
+        yield f"{key}: give either config, to train it, or of, to score another method's agents again"
+    if method.critic_of is not None and method.of is None:
+        yield f"{key}.critic_of: goes with `of`; a method that is trained names its critic in its config"
+    trained = [other for other, its in sweep.methods.items() if its.of is None]
+    for field, value in (("of", method.of), ("critic_of", method.critic_of)):
+        if value is not None and value not in trained:
+            offers = did_you_mean(nearest(value, trained))
+            yield f"{key}.{field}: '{value}' is not a method that is trained ({', '.join(trained)}){offers}"
+    for dataset in method.datasets or ():
+        if dataset not in sweep.datasets:
+            yield f"{key}.datasets: there is no dataset '{dataset}'{did_you_mean(nearest(dataset, sweep.datasets))}"
+    yield from (
+        f"{key}.seeds: {seed} is not one of the sweep's seeds" for seed in set(method.seeds or ()) - {*sweep.seeds}
+    )
+
+
+def _twice(values: Sequence[int]) -> list[int]:
+    return sorted({value for value in values if values.count(value) > 1})
+
+
+def _section(override: str) -> str:
+    return re.split(r"[.=\[]", override)[0]
