@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from dtag.data.spec import DataSpec
 from dtag.evaluation.scores import normalized_score
 from dtag.evaluation.settings import EvaluationSettings
@@ -50,13 +52,16 @@ def evaluate(
     settings: EvaluationSettings,
     **options: Any,
 ) -> list[EpisodeRow]:
-    """The plans' episodes, in order; options are `rollout`'s."""
+    """The plans' episodes, in order; options are `rollout`'s. Products are exact whatever precision training uses."""
     if not plans:
         return []
     environments = make_environments(factory, min(settings.rows, len(plans)), settings.workers)
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
     try:
         return rollout(agent, environments, plans, **options)
     finally:
+        torch.set_float32_matmul_precision(precision)
         environments.close()
 
 

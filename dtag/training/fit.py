@@ -114,6 +114,7 @@ class _Run:
         self.train: TrainSettings = build(config["train"])
         if self.train.threads:
             torch.set_num_threads(self.train.threads)
+        torch.set_float32_matmul_precision(self.train.matmul_precision)
         self.data: TrajectoryDataModule = build_data(config)
         self.spec: DataSpec = self.data.spec
         factory = environment_factory(build(config["eval"]), self.spec)

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 
 from dtag.config.build import build
 from dtag.data.dataset import DatasetInfo, Reference
@@ -90,3 +91,18 @@ def test_a_row_is_scored_where_there_is_a_reference() -> None:
 def test_settings_without_a_meaning_are_refused(setting: str, value: int) -> None:
     with pytest.raises(UsageError, match=f"eval.{setting}={value}"):
         build({"target": "dtag.evaluation.settings.EvaluationSettings", setting: value})
+
+
+def test_episodes_run_at_full_precision_and_training_gets_its_own_back(monkeypatch) -> None:
+    seen = []
+    monkeypatch.setattr(
+        "dtag.evaluation.evaluate.rollout", lambda *_, **__: seen.append(torch.get_float32_matmul_precision()) or []
+    )
+    torch.set_float32_matmul_precision("medium")
+    try:
+        agent = random_agent()
+        evaluate(agent, EnvironmentFactory(LINE, {}, None, ()), plans_off_and_on(agent, SETTINGS), SETTINGS)
+        assert seen == ["highest"]
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
