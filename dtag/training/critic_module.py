@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dtag.data.segments import SegmentBatch
 from dtag.data.spec import DataSpec
-from dtag.data.step_generator import step_seed
+from dtag.data.step_generator import seed_step
 from dtag.data.transitions import TransitionBatch
 from dtag.training.divergence import refuse_divergence
 from dtag.training.optimizers import OptimizerSettings
@@ -49,7 +49,7 @@ class CriticModule(LightningModule):
 
     def training_step(self, batch: TransitionBatch | SegmentBatch, batch_idx: int) -> None:
         optimizer: Any = self.optimizers()
-        torch.manual_seed(step_seed(self.seed, "critic", self.global_rank, self.n_updates))  # a critic may use dropout
+        seed_step(self.seed, "critic", self.global_rank, self.n_updates, self.device)  # a critic may use dropout
         size = len(batch.states) // self.updates_per_step
         for part in batch.split(size):
             loss, info = self(part)

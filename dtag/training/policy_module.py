@@ -13,7 +13,7 @@ from torch.optim import Adam
 
 from dtag.data.segments import SegmentBatch
 from dtag.data.spec import DataSpec
-from dtag.data.step_generator import step_seed
+from dtag.data.step_generator import seed_step
 from dtag.losses.term import LossTerm
 from dtag.policy.output import PolicyOutput
 from dtag.policy.value_return import ValueReturn
@@ -90,9 +90,7 @@ class PolicyModule(LightningModule):
         return total, {"loss": total.detach(), **logged}
 
     def training_step(self, batch: SegmentBatch, batch_idx: int) -> None:
-        torch.manual_seed(
-            step_seed(self.seed, "torch", self.global_rank, self.n_updates)
-        )  # dropout: a function of the step
+        seed_step(self.seed, "torch", self.global_rank, self.n_updates, self.device)
         optimizers, schedulers = self._all(self.optimizers()), self._all(self.lr_schedulers())
         if not self.policy_delay:
             loss, logged = self._policy_step(batch, optimizers, schedulers)

@@ -4,7 +4,7 @@ import itertools
 
 import torch
 
-from dtag.data.step_generator import step_generator, step_seed
+from dtag.data.step_generator import seed_step, step_generator, step_seed
 
 
 def test_the_same_arguments_give_the_same_numbers():
@@ -27,3 +27,14 @@ def test_draws_of_neighbouring_steps_are_uncorrelated():
     draws = torch.stack([torch.randn(2000, generator=step_generator(0, "torch", 0, step)) for step in range(12)])
     correlation = torch.corrcoef(draws) - torch.eye(12)
     assert correlation.abs().max() < 0.1
+
+
+def test_seeding_a_step_gives_torchs_own_stream_and_queues_nothing_for_absent_accelerators():
+    seed_step(3, "torch", 0, 7)
+    ours = torch.rand(5)
+    torch.manual_seed(step_seed(3, "torch", 0, 7))
+    assert torch.equal(ours, torch.rand(5))
+    queued = len(torch.cuda._queued_calls)
+    for step in range(10):
+        seed_step(3, "torch", 0, step)
+    assert len(torch.cuda._queued_calls) == queued
