@@ -1,7 +1,8 @@
 """Causal transformer blocks that compute only what is read.
 
-Two savings, neither of which changes a number that is read: the last block computes queries and MLP only at the
-positions whose outputs a head reads, and `extend` adds one token behind a prefix without computing the prefix again.
+Three savings, none of which changes a number that is read by more than its rounding: the last block computes queries
+and MLP only at the positions whose outputs a head reads, and neither keys nor values where that is one position of each
+row; `extend` adds one token behind a prefix without computing the prefix again.
 
 Letters: B batch, L tokens, P read positions, D hidden, H heads.
 """
@@ -22,7 +23,7 @@ DropoutPlace = Literal["weights", "output"]
 
 
 class Prefix(NamedTuple):
-    """Keys and values of one block over the tokens seen so far, each (B, H, L, D/H)."""
+    """Keys and values of one block over the tokens seen so far, each (B, H, L, D/H); for `attend_alone` (B, 1, L, D)."""
 
     key: Tensor
     value: Tensor
@@ -63,7 +64,7 @@ class Block(nn.Module):
         x: (B, L, D). mask: bool, True = may attend, broadcastable to (B, 1, P, L); needed when `read` is given,
         plain causal otherwise. Returns (B, L or P, D).
         """
-        normed = self.norm_attention(x) if self.pre_norm else x
+        normed = self.normed(x)
         if read is None:
             query, key, value = self._project(normed, self.query, self.key, self.value)
         else:
@@ -74,10 +75,29 @@ class Block(nn.Module):
 
     def extend(self, x: Tensor, prefix: Prefix, mask: Tensor) -> Tensor:
         """Outputs (B, 1, D) of one more token x (B, 1, D) behind `prefix`; mask (B, 1, 1, L + 1), itself last."""
-        normed = self.norm_attention(x) if self.pre_norm else x
-        query, key, value = self._project(normed, self.query, self.key, self.value)
+        query, key, value = self._project(self.normed(x), self.query, self.key, self.value)
         key, value = torch.cat([prefix.key, key], dim=2), torch.cat([prefix.value, value], dim=2)
         return self._finish(x, query, key, value, mask, is_causal=False)
+
+    def attend_alone(self, x: Tensor, seen: Tensor, mask: Tensor) -> Tensor:
+        """Outputs (B, 1, D) of one token x (B, 1, D) per row that attends to the normed tokens `seen` (B, L, D).
+
+        For evaluation. Keys and values are linear in the tokens, so one query needs neither of them:
+        q . (W_k s_j + b_k) = (q W_k) . s_j + a constant that softmax ignores, and sum_j a_j (W_v s_j + b_v) =
+        W_v (sum_j a_j s_j) + b_v as the a_j sum to 1; at H / D + 1 / L of their products' cost. mask: (B, 1, 1, L).
+        """
+        query = self.query(self.normed(x)).unflatten(-1, (self.n_heads, -1))[:, 0].transpose(0, 1)  # (H, B, D/H)
+        key_weight, value_weight = (part.weight.unflatten(0, (self.n_heads, -1)) for part in (self.key, self.value))
+        query = torch.bmm(query, key_weight).transpose(0, 1).unsqueeze(1)  # (B, 1, H, D): heads are rows of queries
+        seen, scale = seen.unsqueeze(1), key_weight.shape[1] ** -0.5
+        with one_cpu_thread(query):
+            mixed = F.scaled_dot_product_attention(query, seen, seen, mask, scale=scale)[:, 0].transpose(0, 1)
+        attended = torch.bmm(mixed, value_weight.transpose(1, 2)).transpose(0, 1).flatten(1)  # (B, D)
+        return self._after_attention(x, (attended + self.value.bias).unsqueeze(1))
+
+    def normed(self, x: Tensor) -> Tensor:
+        """What queries, keys and values are computed from."""
+        return self.norm_attention(x) if self.pre_norm else x
 
     def _finish(
         self, x: Tensor, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool
@@ -85,18 +105,32 @@ class Block(nn.Module):
         dropout = self.weights_dropout if self.training else 0.0
         with contextlib.nullcontext() if self.training else one_cpu_thread(query):
             attended = F.scaled_dot_product_attention(query, key, value, mask, dropout, is_causal=is_causal)
-        attended = self.output_dropout(attended).transpose(1, 2).flatten(2)  # (B, P, D)
-        x = x + self.residual_dropout(self.attention_out(attended))
+        return self._after_attention(x, self.output_dropout(attended).transpose(1, 2).flatten(2))
+
+    def _after_attention(self, x: Tensor, attended: Tensor) -> Tensor:
+        """Outputs from inputs x and what the heads return, both (B, P, D)."""
+        x = self.residual_dropout(self.attention_out(attended)).add_(x)
         if not self.pre_norm:
             x = self.norm_attention(x)
         inner = self.norm_mlp(x) if self.pre_norm else x
-        x = x + self.residual_dropout(self.mlp_out(self.activation(self.mlp_in(inner))))
+        x = self.residual_dropout(self.mlp_out(self._activated(self.mlp_in(inner)))).add_(x)
         return x if self.pre_norm else self.norm_mlp(x)
+
+    def _activated(self, x: Tensor) -> Tensor:
+        """In place where no gradient needs x: a second tensor of 4 D would push the first out of the core's cache."""
+        if torch.is_grad_enabled():
+            return self.activation(x)
+        if self.activation is F.gelu:
+            return F.gelu(x, out=x)  # type: ignore[call-arg]  # torch's stub leaves out `out`
+        return F.relu(x, inplace=True)
 
     def _project(self, x: Tensor, *layers: nn.Linear) -> list[Tensor]:
         """Each layer's output in heads, (B, H, L, D/H)."""
-        weight, bias = torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers])
-        parts = F.linear(x, weight, bias).chunk(len(layers), dim=-1)
+        if torch.is_grad_enabled():  # one product, and one each of its gradients; without them not worth its copies
+            weight, bias = torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers])
+            parts = F.linear(x, weight, bias).chunk(len(layers), dim=-1)
+        else:
+            parts = tuple(layer(x) for layer in layers)
         return [part.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for part in parts]
 
 
@@ -132,26 +166,34 @@ class CausalTransformer(nn.Module):
 
     def forward(self, x: Tensor, read: Tensor) -> Tensor:
         """Outputs at the positions `read`, (P,) for all rows or (B, P) for each. x: (B, L, D) -> (B, P, D)."""
-        return self.with_prefix(x, read)[0]
+        for block in self.blocks[:-1]:
+            x, _ = block(x)
+        allowed = torch.arange(x.shape[1], device=x.device) <= read.unsqueeze(-1)  # (P, L) or (B, P, L)
+        x, _ = self.blocks[-1](x, read, allowed if allowed.dim() == 2 else allowed.unsqueeze(1))
+        return self.final_norm(x)
 
     def with_prefix(self, x: Tensor, read: Tensor) -> tuple[Tensor, list[Prefix]]:
-        """`forward`, and each block's keys and values for `extend`."""
+        """`forward` at one position of each row, read (B, 1), and each block's prefix for `extend`; for evaluation."""
         prefixes = []
         for block in self.blocks[:-1]:
             x, prefix = block(x)
             prefixes.append(prefix)
-        allowed = torch.arange(x.shape[1], device=x.device) <= read.unsqueeze(-1)  # (P, L) or (B, P, L)
-        x, prefix = self.blocks[-1](x, read, allowed if allowed.dim() == 2 else allowed.unsqueeze(1))
-        return self.final_norm(x), [*prefixes, prefix]
+        last = self.blocks[-1]
+        seen = last.normed(x)
+        mask = torch.arange(x.shape[1], device=x.device) <= read  # (B, L)
+        x = last.attend_alone(_take(x, read), seen, mask[:, None, None])
+        return self.final_norm(x), [*prefixes, Prefix(seen.unsqueeze(1), seen.unsqueeze(1))]
 
     def extend(self, x: Tensor, prefixes: list[Prefix], n_valid: Tensor) -> Tensor:
         """Output (B, 1, D) of the token x (B, 1, D) placed behind the first n_valid (B,) tokens of each row's prefix."""
         n_keys = prefixes[0].key.shape[2]
         position = torch.arange(n_keys + 1, device=x.device)
-        mask = (position < n_valid[:, None]) | (position == n_keys)  # (B, L + 1)
-        for block, prefix in zip(self.blocks, prefixes, strict=True):
-            x = block.extend(x, prefix, mask[:, None, None])
-        return self.final_norm(x)
+        mask = ((position < n_valid[:, None]) | (position == n_keys))[:, None, None]  # (B, 1, 1, L + 1)
+        for block, prefix in zip(self.blocks[:-1], prefixes[:-1], strict=True):
+            x = block.extend(x, prefix, mask)
+        last = self.blocks[-1]
+        seen = torch.cat([prefixes[-1].key[:, 0], last.normed(x)], dim=1)
+        return self.final_norm(last.attend_alone(x, seen, mask))
 
 
 @contextlib.contextmanager

@@ -37,8 +37,9 @@ from dtag.rollout.environments import EnvironmentFactory, InProcess
 
 ROWS, AG_STEPS, ENDLESS = (1, 10, 40), 5, 10**9
 # Official code's CPU time per environment step over dtag's with 10 rows in blocks of 12, both in turns in one process:
-# 2026-11, 1 thread, torch 2.13, EPYC.
-PAIRED = {"RF": 4.3, "RF, 2 nets": 2.7, "DT": 1.6}
+# 2026-11, 1 thread, torch 2.13. DT: Xeon of AVX-512, where it was 2.3 before the last block's keys and values, the
+# second MLP tensor and the copied weights went. RF: EPYC, before that; DT there was 1.6.
+PAIRED = {"RF": 4.3, "RF, 2 nets": 2.7, "DT": 2.6}
 
 
 class Rollout:

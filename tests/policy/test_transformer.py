@@ -21,6 +21,21 @@ def _attended(place: str, p: float, training: bool, n_tokens: int = 64) -> torch
     return seen[0][0]  # (L, D)
 
 
+def _model(norm: str, n_heads: int, activation: str = "gelu") -> CausalTransformer:
+    """Three blocks, 8 wide, float64, for evaluation."""
+    model = CausalTransformer(
+        8,
+        3,
+        n_heads,
+        norm=norm,
+        activation=activation,
+        attention_dropout=0.0,
+        attention_dropout_on="output",
+        residual_dropout=0.0,
+    )
+    return randomized(model)
+
+
 def test_dropout_on_the_output_drops_single_features():
     attended = _attended("output", 0.5, training=True)
     close = torch.isclose(attended, torch.zeros(())) | torch.isclose(attended, torch.tensor(2.0))
@@ -53,20 +68,34 @@ def test_residual_dropout_of_everything_leaves_the_residual_path_alone(norm):
     assert not torch.allclose(block.eval()(x)[0], expected)
 
 
+@pytest.mark.parametrize("n_heads", [1, 2, 8])
 @pytest.mark.parametrize("norm", ["pre", "post"])
 @torch.no_grad()
-def test_one_token_behind_a_prefix_equals_the_whole_sequence(norm):
-    model = CausalTransformer(
-        8,
-        3,
-        2,
-        norm=norm,
-        activation="gelu",
-        attention_dropout=0.0,
-        attention_dropout_on="output",
-        residual_dropout=0.0,
-    )
-    model = randomized(model)
+def test_a_lone_query_needs_no_keys_and_values(norm, n_heads):
+    model = _model(norm, n_heads)
+    tokens = torch.randn(6, 9, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    read = torch.tensor([0, 3, 8, 8, 1, 5])[:, None]
+    alone, _ = model.with_prefix(tokens, read)
+    torch.testing.assert_close(alone, model(tokens, read), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("activation", ["gelu", "relu"])
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_what_is_done_in_place_without_gradients_changes_nothing(norm, activation):
+    model = _model(norm, 2, activation)
+    tokens = torch.randn(3, 5, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    given, read = tokens.clone(), torch.tensor([1, 4])
+    with torch.no_grad():
+        without = model(tokens, read)
+    assert torch.equal(tokens, given)
+    torch.testing.assert_close(without, model(tokens, read).detach(), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("n_heads", [1, 2])
+@pytest.mark.parametrize("norm", ["pre", "post"])
+@torch.no_grad()
+def test_one_token_behind_a_prefix_equals_the_whole_sequence(norm, n_heads):
+    model = _model(norm, n_heads)
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randn(6, 6, 8, generator=generator, dtype=torch.float64)
     n_valid = torch.arange(1, 7)
