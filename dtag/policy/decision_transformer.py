@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from dtag.policy.heads import HeadName, make_head
 from dtag.policy.output import PolicyOutput
+from dtag.policy.row_stable_linear import RowStableLinear
 from dtag.policy.sequence_model import SequenceModel, Token, TokenOrder, Window, init_normal
 from dtag.policy.transformer import Activation, DropoutPlace, Norm
 
@@ -79,7 +80,7 @@ class DecisionTransformer(nn.Module):
         )
         bounds = (action_low, action_high)
         self.head = make_head(head, hidden, *bounds, learn_std)
-        self.return_head = nn.Linear(hidden, 1) if predicts_return else None
+        self.return_head = RowStableLinear(hidden, 1) if predicts_return else None
         if init == "normal":
             for part in (self.head if head != "squashed" else None, self.return_head):
                 if part is not None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 
+from dtag.policy.row_stable_linear import RowStableLinear
 from dtag.policy.squashed_normal import SquashedNormal
 
 HeadName = Literal["gaussian", "squashed", "deterministic"]
@@ -23,7 +24,7 @@ class BoundedMean(nn.Module):
     def __init__(self, hidden: int, action_low: Sequence[float], action_high: Sequence[float]) -> None:
         super().__init__()
         low, high = torch.tensor(action_low), torch.tensor(action_high)
-        self.linear = nn.Linear(hidden, len(low))
+        self.linear = RowStableLinear(hidden, len(low))
         self.register_buffer("middle", (low + high) / 2)
         self.register_buffer("half_range", (high - low) / 2)
 
@@ -84,7 +85,7 @@ class SquashedGaussianHead(nn.Module):
     def __init__(self, hidden: int, action_low: Sequence[float], action_high: Sequence[float]) -> None:
         super().__init__()
         low, high = torch.tensor(action_low), torch.tensor(action_high)
-        self.mean, self.log_std = nn.Linear(hidden, len(low)), nn.Linear(hidden, len(low))
+        self.mean, self.log_std = RowStableLinear(hidden, len(low)), RowStableLinear(hidden, len(low))
         for linear in (self.mean, self.log_std):
             nn.init.orthogonal_(linear.weight)
             nn.init.zeros_(linear.bias)

@@ -7,6 +7,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from dtag.policy.row_stable_linear import RowStableLinear
 from dtag.policy.sequence_model import SequenceModel, Window, init_normal
 from dtag.policy.transformer import Activation, DropoutPlace, Norm
 
@@ -54,7 +55,7 @@ class ReturnTransformer(nn.Module):
             residual_dropout=residual_dropout,
             init=init,
         )
-        self.head = nn.Linear(hidden, 1)
+        self.head = RowStableLinear(hidden, 1)
         if init == "normal":
             init_normal(self.head)
 
@@ -74,7 +75,7 @@ class ReturnMLP(nn.Module):
         super().__init__()
         dims = [state_dim] + [hidden] * n_layers
         layers = [m for i, o in pairwise(dims) for m in (nn.Linear(i, o), nn.ReLU())]
-        self.net = nn.Sequential(*layers, nn.Linear(dims[-1], 1))
+        self.net = nn.Sequential(*layers, RowStableLinear(dims[-1], 1))
 
     def forward(self, states: Tensor, actions: Tensor, returns_to_go: Tensor, timesteps: Tensor) -> Tensor:
         """Predicted scaled return-to-go (B, K, 1) at every step."""

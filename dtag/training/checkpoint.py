@@ -201,7 +201,8 @@ def check_same_data(critics: DataSpec, own: DataSpec, path: str | Path) -> None:
 def override_config(contents: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     """The checkpoint's config with overrides; those that change what was trained are refused."""
     config = check(load_config([], overrides, contents["config"]), SCHEMA)
-    fixed = [name for name in ("policy", "return_model", "data") if config[name] != contents["config"][name]]
+    trained = check(contents["config"], SCHEMA)  # with the defaults of options that are younger than the checkpoint
+    fixed = [name for name in ("policy", "return_model", "data") if config[name] != trained[name]]
     if fixed:
         raise CheckpointError(f"{', '.join(fixed)} cannot be changed in a trained checkpoint; eval, ag and context can")
     return config

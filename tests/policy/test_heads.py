@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from dtag.policy.heads import DeterministicHead, GaussianHead
+from dtag.policy.heads import DeterministicHead, GaussianHead, make_head
 
 LOW, HIGH = (-2.0, 0.0, -1.0), (1.0, 3.0, 1.0)
 
@@ -52,3 +52,16 @@ def test_a_learned_std_gets_a_gradient_and_is_clamped():
         head.log_std.copy_(torch.tensor([9.0, -99.0]))
     std = head(torch.zeros(1, 4))[1].stddev[0]
     torch.testing.assert_close(std, torch.tensor([2.0, -20.0]).exp())
+
+
+@pytest.mark.parametrize("block_size", [4, 8, 12, 16])
+@pytest.mark.parametrize("hidden", [64, 128, 256])
+@pytest.mark.parametrize("action_dim", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize("kind", ["deterministic", "gaussian", "squashed"])
+@torch.no_grad()
+def test_a_rows_action_is_the_same_to_the_last_bit_wherever_it_lies_in_its_block(kind, action_dim, hidden, block_size):
+    torch.manual_seed(action_dim)
+    head = make_head(kind, hidden, (-1.0,) * action_dim, (1.0,) * action_dim, False).eval()
+    features = torch.randn(block_size, hidden)
+    order = torch.randperm(block_size)
+    assert torch.equal(head(features[order])[0], head(features)[0][order])

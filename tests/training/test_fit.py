@@ -224,6 +224,16 @@ def test_a_checkpoint_with_a_part_missing_is_refused(run: FitResult, tmp_path: P
         load_agent(tmp_path / "agent.ckpt", trust=True)
 
 
+def test_a_checkpoint_older_than_an_option_loads_with_its_default(run: FitResult, tmp_path: Path) -> None:
+    contents = torch.load(run.agent, weights_only=True)
+    del contents["config"]["data"]["top_fraction"], contents["config"]["train"]["matmul_precision"]
+    torch.save(contents, tmp_path / "agent.ckpt")
+    older = load_agent(tmp_path / "agent.ckpt", overrides=["ag.n_steps=1"], trust=True)
+    assert older.default_settings.n_steps == 1
+    with pytest.raises(CheckpointError, match="data cannot be changed"):
+        load_agent(tmp_path / "agent.ckpt", overrides=["data.top_fraction=0.5"], trust=True)
+
+
 def test_decision_transformers_and_single_networks_train_too(tmp_path: Path) -> None:
     action = {"action": {"target": "dtag.losses.action_mse.ActionMSE"}, "return": None}
     dt = {"token_order": "rsa", "norm": "pre", "head": "deterministic"}
