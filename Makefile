@@ -15,7 +15,7 @@ unexport VIRTUAL_ENV
 export PYTHONNOUSERSITE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench sweep clean
+.PHONY: help install demo toys test check format bench sweep clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -33,6 +33,9 @@ $(STAMP): pyproject.toml $(wildcard constraints/*.txt)
 
 demo: $(STAMP) ## train, refine, score and plot on a toy task; no download
 	@$(BIN)/dtag demo
+
+toys: $(STAMP) ## the papers' one-state experiments, with figures, in minutes; no download
+	@$(BIN)/dtag toys --jobs $(JOBS)
 
 test: $(STAMP) ## run every test that needs no GPU (JOBS=2 processes)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m "not gpu and not multi_gpu" $(ARGS)

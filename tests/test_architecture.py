@@ -29,6 +29,7 @@ STAGES = (
     {"evaluation"},
     {"training"},
     {"sweep"},
+    {"toys"},
     {"report"},
     {"cli"},
 )
@@ -38,7 +39,7 @@ ENTRY_POINTS = {"__init__", "__main__"}  # dtag/__init__.py offers dtag.load, so
 ROOT_NAMES = {"__version__"}  # what a folder may import from dtag/__init__.py
 
 LIGHTNING = {"lightning", "lightning_fabric", "lightning_utilities", "pytorch_lightning"}
-LIGHTNING_FILES = {"data/datamodule.py", "evaluation/evaluator.py"}
+LIGHTNING_FILES = {"data/datamodule.py", "evaluation/evaluator.py", "toys/ramp.py", "toys/chain.py"}
 LIGHTNING_FOLDER = "training"
 
 FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "helper", "misc"}

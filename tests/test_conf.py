@@ -16,13 +16,14 @@ from dtag.training.experiment import resolve
 CONF = Path(__file__).parents[1] / "conf"
 EXPERIMENTS = sorted(CONF.glob("*.yaml"))
 METHODS = sorted((CONF / "methods").glob("*.yaml"))  # tests/test_methods.py trains them
+TOYS = sorted((CONF / "toy").glob("*.yaml"))  # tests/toys trains them
 PRESETS = sorted((CONF / "presets").glob("*.yaml"))
 SWEEPS = [path for path in sorted((CONF / "sweep").glob("*.yaml")) if is_sweep(str(path))]
 GRIDS = sorted({*(CONF / "sweep").glob("*.yaml")} - {*SWEEPS})
 
 
 def test_no_yaml_is_left_out() -> None:
-    assert sorted(CONF.rglob("*.yaml")) == sorted([*EXPERIMENTS, *METHODS, *PRESETS, *GRIDS, *SWEEPS])
+    assert sorted(CONF.rglob("*.yaml")) == sorted([*EXPERIMENTS, *METHODS, *TOYS, *PRESETS, *GRIDS, *SWEEPS])
     assert {path.stem for path in EXPERIMENTS} >= {"hopper", "halfcheetah", "walker2d", "maze2d", "demo"}
     assert PRESETS and GRIDS and SWEEPS  # noqa: PT018
 

@@ -63,7 +63,8 @@ def test_readmes_commands_run_in_their_order(tmp_path: Path) -> None:
     _hopper_file(tmp_path / "hopper_medium.hdf5")
     environment = {**os.environ, "MINARI_DATASETS_PATH": str(tmp_path / "minari")}
     commands = [c for c in _commands() if c != "dtag fit --config conf/hopper.yaml"]  # that one downloads
-    assert [command.split()[1] for command in commands] == ["data", "fit", "validate", "validate", "sweep", "sweep"]
+    kinds = ["data", "fit", "validate", "validate", "sweep", "methods", "fit", "sweep"]
+    assert [command.split()[1] for command in commands] == kinds
     for command in commands:
         words = command.split()
         smaller = next((extra for start, extra in SMALLER.items() if command.startswith(start)), "")

@@ -22,6 +22,7 @@ COMMANDS = {
     "methods": "list the shipped methods, a line and the paper's section each",
     "config": "show a config's keys, resolved and explained",
     "demo": "the whole job on a small generated maze, in minutes",
+    "toys": "the papers' one-state experiments and the overestimation of eq. 3, with figures, in minutes",
 }
 
 

@@ -32,6 +32,8 @@ TRUSTED_PREFIXES = (
     *(f"dtag.{folder}." for folder in ("policy", "critic", "losses", "refiners")),
     "dtag.data.datamodule.TrajectoryDataModule",
     "dtag.data.pointmaze_environment.make_point_maze",
+    "dtag.data.toy_environments.OneState",
+    "dtag.data.toy_environments.Chain",
     "dtag.rollout.agent.ContextSettings",
     "dtag.evaluation.settings.",
     *(f"dtag.training.{file}." for file in ("settings", "optimizers", "loggers")),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 
