@@ -48,7 +48,8 @@ def run(args: argparse.Namespace) -> int:
     for seed in _seeds(args.seeds, config["seed"]):
         own = {**config, "seed": seed}
         result = fit(own, stage=stage, key=f"seed-{seed}" if args.seeds else "", report=_reporter(console))
-        print_summary(result, own, console)
+        if is_first_rank():  # another rank may be here before the first has written the agent
+            print_summary(result, own, console)
     return 0
 
 
@@ -57,14 +58,15 @@ def _resume(folder: str, stage: Any, console: Console) -> int:
 
     from dtag.report.console import print_summary
     from dtag.training.fit import fit, read_run_config
-    from dtag.training.run_folder import RunFolder
+    from dtag.training.run_folder import RunFolder, is_first_rank
 
     seeds = sorted(Path(folder).glob("seed-*"))
     for path in seeds or [Path(folder)]:
         run_folder = RunFolder(path)
         config = read_run_config(run_folder)
         result = fit(config, stage=stage, resume=path, report=_reporter(console))
-        print_summary(result, config, console)
+        if is_first_rank():
+            print_summary(result, config, console)
     return 0
 
 

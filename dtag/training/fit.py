@@ -333,5 +333,6 @@ def quiet_lightning() -> None:
         ".*treespec, LeafSpec.*",
         ".*but have no `validation_step`.*",
         ".*in eval mode at the start of training.*",
+        ".*It is recommended to use `self.log.*sync_dist.*",  # what the evaluator logs is of all ranks already
     ):
         warnings.filterwarnings("ignore", message)

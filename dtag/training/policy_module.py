@@ -17,6 +17,7 @@ from dtag.data.step_generator import seed_step
 from dtag.losses.term import LossTerm
 from dtag.policy.output import PolicyOutput
 from dtag.policy.value_return import ValueReturn
+from dtag.training.average_gradients import average_gradients
 from dtag.training.divergence import refuse_divergence
 from dtag.training.optimizers import OptimizerSettings
 from dtag.training.segment_actor import SegmentActor
@@ -133,6 +134,7 @@ class PolicyModule(LightningModule):
         self.critic.requires_grad_(True)
         loss, info = self.critic.loss(actor.transitions(), actor)
         self.manual_backward(loss)
+        average_gradients(self.critic)  # DDP knows only what needs a gradient in the policy's objective
         optimizer.step()
         optimizer.zero_grad()
         self.critic.requires_grad_(False)  # the policy's objective must not leave gradients in it

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +143,39 @@ def test_a_stopped_run_resumes_to_the_same_weights(tmp_path: Path) -> None:
     for part in ("policy", "critic"):
         for name, value in expected[part].items():
             assert torch.equal(value, found[part][name]), f"{part}.{name}"
+
+
+SCRIPT = """
+import json, sys, torch
+from pathlib import Path
+from lightning import Callback
+from dtag.training.fit import fit
+
+class Same(Callback):
+    def on_train_end(self, trainer, module):
+        for part in ("policy", "critic", "target_policy"):
+            flat = torch.cat([t.detach().flatten() for t in getattr(module, part).state_dict().values()])
+            first = flat.clone()
+            torch.distributed.broadcast(first, 0)
+            assert torch.equal(flat, first), (part, trainer.global_rank)
+        Path(f"rank{trainer.global_rank}").touch()
+
+fit(json.loads(Path("config.json").read_text()), callbacks=[Same()])
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_end_with_the_same_policy_critic_and_target(tmp_path: Path) -> None:
+    made = config(tmp_path)
+    made["train"] = {**made["train"], "devices": 2, "strategy": "ddp", "evaluate_every": 0}
+    (tmp_path / "config.json").write_text(json.dumps(made))
+    (tmp_path / "script.py").write_text(SCRIPT)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.glob("rank*")} == {"rank0", "rank1"}
 
 
 def test_a_critic_with_the_wrong_settings_is_refused_by_name(tmp_path: Path) -> None:
