@@ -32,8 +32,8 @@ class Refined(NamedTuple):
 class ActionGradient:
     """Action Gradient's settings and the refinement itself.
 
-    eta: step size, in the unit `eta_unit` names. n_steps: gradient steps; 0 = the base policy. The defaults are the
-    largest total step that harmed none of three policies in README's results; raise eta for more, at a risk.
+    eta: step size, in the unit `eta_unit` names. n_steps: gradient steps; 0 = the base policy. The defaults
+    harmed none of the three policies in README's results; raise eta for more, at a risk.
     rule: none (eq. 1), fm (eq. 6), sm (eq. 7), fm_sm (eq. 8); variant: see update_rules, as are zeta* and epsilon.
     q: which value is climbed and compared, see critic.reduce_q; kappa: std's weight in "lower_bound".
     clip: "each" projects every iterate on the action bounds before Q sees it, so the action scored is the action
