@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     figure = draw(final.episodes, final.spec.info.environment_kwargs["size"], result.folder / "paths.png")
     for name, path in (("figure", figure), ("agent", result.agent), ("run", result.folder)):
         console.print(f"{name + ':':8}{path}", highlight=False, soft_wrap=True)
-    console.print(f"next:   dtag validate --ckpt {result.agent} ag.n_steps=5", highlight=False, soft_wrap=True)
+    console.print(f"next:   dtag validate --ckpt {result.agent} ag.eta=0.03", highlight=False, soft_wrap=True)
     return 0
 
 

@@ -14,9 +14,6 @@ scores stay D4RL's.
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +23,8 @@ import numpy as np
 from gymnasium.wrappers import TimeLimit
 from numpy.typing import NDArray
 
-from dtag.errors import DtagError, UsageError
+from dtag.data.environment_facts import robotics_class
+from dtag.errors import UsageError
 
 FALLEN = 0.075  # m above the table, below which the pen is lost
 
@@ -107,7 +105,9 @@ class Adroit(gymnasium.Wrapper[Any, Any, Any, Any]):
     """A Gymnasium-Robotics hand that is paid, and ends, as D4RL's."""
 
     def __init__(self, task: Task, render_mode: str | None = None) -> None:
-        super().__init__(_hand_class(task)(reward_type="dense", render_mode=render_mode))
+        super().__init__(
+            robotics_class(f"adroit_hand.{task.hand}", "Adroit")(reward_type="dense", render_mode=render_mode)
+        )
         self.task = task
 
     def step(self, action: NDArray[np.float32]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -128,15 +128,6 @@ def make_adroit(
         raise UsageError(f"unknown Adroit task '{task}'; choose one of: {', '.join(TASKS)}")
     own = TASKS[task]
     return TimeLimit(Adroit(own, render_mode), max_episode_steps or own.max_episode_steps)
-
-
-def _hand_class(task: Task) -> Any:
-    module, _, name = task.hand.partition(":")
-    try:
-        with contextlib.redirect_stderr(io.StringIO()):  # its notice on rewards, printed on first import
-            return getattr(importlib.import_module(f"gymnasium_robotics.envs.adroit_hand.{module}"), name)
-    except ImportError as error:
-        raise DtagError(f"Adroit needs gymnasium-robotics ({error}): pip install 'dtag[robotics]'") from error
 
 
 def _distance(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:

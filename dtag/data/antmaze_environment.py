@@ -20,7 +20,6 @@ D4RL ran MuJoCo 2.0, whose contact solver may round differently.
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 from typing import Any
 
@@ -29,8 +28,8 @@ import numpy as np
 from gymnasium.wrappers import TimeLimit
 from numpy.typing import ArrayLike, NDArray
 
+from dtag.data.environment_facts import robotics_class
 from dtag.data.pointmaze_environment import Maze, find_maze
-from dtag.errors import DtagError
 
 GOAL_RADIUS = 0.5
 CELL = 4.0  # m
@@ -124,7 +123,7 @@ def _place(cell: tuple[int, int]) -> NDArray[np.float64]:
 def _build_simulator(maze: Maze, render_mode: str | None) -> tuple[Any, NDArray[np.float64]]:
     """Gymnasium-Robotics' AntMazeEnv of the maze with D4RL's ant, and (2,) where its world has D4RL's origin."""
     upside_down = maze.walls[::-1].astype(int).tolist()
-    owner = _import_ant_maze()(maze_map=upside_down, render_mode=render_mode)
+    owner = robotics_class("maze.ant_maze_v4:AntMazeEnv", "the ant maze")(maze_map=upside_down, render_mode=render_mode)
     with contextlib.suppress(OSError):
         os.unlink(owner.tmp_xml_file_path)  # it leaves one file per environment in the temporary folder
     model = owner.ant_env.model
@@ -134,12 +133,3 @@ def _build_simulator(maze: Maze, render_mode: str | None) -> tuple[Any, NDArray[
     n_rows, n_columns = maze.walls.shape
     origin = CELL * np.array([START[1] + 0.5 - n_columns / 2, START[0] + 0.5 - n_rows / 2])
     return owner, origin
-
-
-def _import_ant_maze() -> Any:
-    try:
-        with contextlib.redirect_stderr(io.StringIO()):  # its Adroit notice, printed on first import
-            from gymnasium_robotics.envs.maze.ant_maze_v4 import AntMazeEnv
-    except ImportError as error:
-        raise DtagError(f"the ant maze needs gymnasium-robotics ({error}): pip install 'dtag[robotics]'") from error
-    return AntMazeEnv

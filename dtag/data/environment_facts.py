@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
 from dtag.data.source_file import first_line
-from dtag.errors import DataError, UsageError
+from dtag.errors import DataError, DtagError, UsageError
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,16 @@ def _factory(environment: str) -> Callable[..., gymnasium.Env[Any, Any]] | None:
     module, _, name = environment.partition(":")
     found = getattr(importlib.import_module(module), name, None) if name else None
     return found if callable(found) else None
+
+
+def robotics_class(where: str, needed_by: str) -> Any:
+    """A class of Gymnasium-Robotics, "module:name" below its envs. Raises DtagError saying how to install it."""
+    module, _, name = where.partition(":")
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):  # its notice on Adroit's rewards, printed on first import
+            return getattr(importlib.import_module(f"gymnasium_robotics.envs.{module}"), name)
+    except ImportError as error:
+        raise DtagError(f"{needed_by} needs gymnasium-robotics ({error}): pip install 'dtag[robotics]'") from error
 
 
 def register_robotics(environment: str) -> None:

@@ -14,7 +14,6 @@ goal differ, and none of these is used here. D4RL ran MuJoCo 2.0, whose contact 
 from __future__ import annotations
 
 import contextlib
-import io
 import math
 import os
 from dataclasses import dataclass
@@ -26,7 +25,8 @@ import numpy as np
 from gymnasium.wrappers import TimeLimit
 from numpy.typing import ArrayLike, NDArray
 
-from dtag.errors import DtagError, UsageError
+from dtag.data.environment_facts import robotics_class
+from dtag.errors import UsageError
 
 GOAL_RADIUS = 0.5
 WALL_OFFSET = -0.2
@@ -174,7 +174,7 @@ def _build_simulator(maze: Maze, render_mode: str | None) -> Any:
     Its world has X along the columns and Y against the rows, with the origin at the map's centre. Turning the two slide
     joints' axes and moving the body puts D4RL's frame on it without touching the walls, the camera or the dynamics.
     """
-    maze_class = _import_point_maze()
+    maze_class = robotics_class("maze.point_maze:PointMazeEnv", "the point maze")
     owner = maze_class(maze_map=maze.walls.astype(int).tolist(), render_mode=render_mode)
     with contextlib.suppress(OSError):
         os.unlink(owner.tmp_xml_file_path)  # it leaves one file per environment in the temporary folder
@@ -187,15 +187,6 @@ def _build_simulator(maze: Maze, render_mode: str | None) -> Any:
     model.joint("ball_y").axis[:] = (1.0, 0.0, 0.0)
     model.site("target").pos[:2] = model.body("particle").pos[:2] + np.array([maze.goal[1], -maze.goal[0]])
     return simulator
-
-
-def _import_point_maze() -> Any:
-    try:
-        with contextlib.redirect_stderr(io.StringIO()):  # its Adroit notice, printed on first import
-            from gymnasium_robotics.envs.maze.point_maze import PointMazeEnv
-    except ImportError as error:
-        raise DtagError(f"the point maze needs gymnasium-robotics ({error}): pip install 'dtag[robotics]'") from error
-    return PointMazeEnv
 
 
 def _mujoco_calls() -> tuple[Any, Any, Any]:

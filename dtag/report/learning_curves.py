@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from dtag.report.collect_runs import Evaluation
+from dtag.report.evaluation_means import evaluation_means
 from dtag.report.figure_style import COLOURS, FAINT, colours_of, house_style, line_style
 from dtag.report.report_figures import MOST_TOGETHER, finish_panel, many_panels, outer_labels
 from dtag.report.score_table import ScoreTable
@@ -39,7 +38,7 @@ def learning_curves(table: ScoreTable) -> list[Curve]:
     curves = []
     for cell in (cell for method in table.methods for cell in table.of_method(method)):
         own = [one for one in cell.evaluations if one.record.kind == "fit"]
-        by_seed = [_by_step(one, "score" if cell.is_score else "return") for one in own]
+        by_seed = [evaluation_means(one, "score" if cell.is_score else "return", "step") for one in own]
         steps = sorted(set.intersection(*map(set, by_seed))) if by_seed else []
         if len(steps) > 1:
             values = np.array([[scores[step] for step in steps] for scores in by_seed])
@@ -100,20 +99,6 @@ def draw_losses(table: ScoreTable) -> Figure | None:
         by_name = {label: line for axes in used for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
         figure.legend(by_name.values(), by_name.keys(), loc="outside lower right", ncols=min(len(by_name), 6))
     return figure
-
-
-def _by_step(one: Evaluation, quantity: str) -> dict[int, float]:
-    """Step -> mean over its episodes; of episodes scored again after a resume the last count."""
-    file = one.record.folder / "episodes.jsonl"
-    episodes: dict[int, dict[int, float]] = defaultdict(dict)
-    for line in file.read_text().splitlines() if file.is_file() else ():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue  # cut off by a kill
-        if row["label"] == one.setting and row[quantity] is not None:
-            episodes[row["step"]][row["seed"]] = row[quantity]
-    return {step: float(np.mean(list(values.values()))) for step, values in episodes.items()}
 
 
 def _loss(folder: Path) -> tuple[Floats, Floats] | None:

@@ -6,7 +6,6 @@ Letters: N seeds of a method, P common points over environment steps.
 from __future__ import annotations
 
 import csv
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dtag.report.collect_runs import Evaluation
+from dtag.report.evaluation_means import evaluation_means
 from dtag.report.score_table import ScoreTable
 
 Floats = NDArray[np.float64]
@@ -89,17 +89,8 @@ def _in_common(points: Sequence[Points]) -> tuple[Floats, Floats]:
 
 
 def _scores(one: Evaluation, quantity: str) -> Points:
-    """Means over episodes at every evaluation; of episodes scored again after a resume the last count."""
-    file = one.record.folder / "episodes.jsonl"
-    episodes: dict[int, dict[int, float]] = defaultdict(dict)
-    for line in file.read_text().splitlines() if file.is_file() else ():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue  # cut off by a kill
-        if row["label"] == one.setting and row.get(quantity) is not None and "environment_steps" in row:
-            episodes[row["environment_steps"]][row["seed"]] = row[quantity]
-    return _points({steps: list(own.values()) for steps, own in episodes.items()})
+    """At every evaluation."""
+    return _points({steps: [mean] for steps, mean in evaluation_means(one, quantity, "environment_steps").items()})
 
 
 def _metrics(folder: Path) -> dict[str, Points]:

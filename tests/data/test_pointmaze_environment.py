@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import subprocess
 import sys
 
@@ -192,14 +191,7 @@ def test_unknown_names_are_answered_with_the_known_ones():
 
 
 def test_without_gymnasium_robotics_the_message_says_how_to_install_it(monkeypatch):
-    real_import = builtins.__import__
-
-    def refuse(name, *args, **kwargs):
-        if name.startswith("gymnasium_robotics"):
-            raise ImportError(f"No module named '{name}'")
-        return real_import(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", refuse)
+    monkeypatch.setitem(sys.modules, "gymnasium_robotics.envs.maze.point_maze", None)
     with pytest.raises(DtagError, match=r"pip install 'dtag\[robotics\]'"):
         make_point_maze("umaze")
 
