@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from dtag.critic.networks import EnsembleMLP, QChoice, QEnsemble, TargetNetwork, reduce_q, target_of
 from dtag.data.transitions import TransitionBatch
-from dtag.errors import UsageError
 from dtag.reductions.expectile import asymmetric_square
 
 
@@ -71,9 +70,7 @@ class IQL(TargetNetwork, nn.Module):
 
         "advantage" is A(s, a), the mean of its members: Q less a value that the action does not change.
         """
-        if choice in ("advantage", "advantage_bound"):
-            if self.advantage_network is None:
-                raise UsageError("this critic has no advantage networks: set critic.model.n_advantage=2, or ag.q=min")
+        if choice in ("advantage", "advantage_bound") and self.advantage_network is not None:
             members = self.advantage_network.q(states, actions)
             return reduce_q(members, "mean" if choice == "advantage" else "lower_bound", kappa)
         q = self.q_target(states, actions) if choice == "target_min" else self.q(states, actions)

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dtag.errors import UsageError
+
 Network = TypeVar("Network", bound=nn.Module)
 QChoice = Literal["min", "q1", "mean", "target_min", "lower_bound", "advantage", "advantage_bound"]
 
@@ -72,7 +74,8 @@ def reduce_q(q: Tensor, choice: QChoice, kappa: float = 1.0) -> Tensor:
     """One value per row from an ensemble's. q: (n, B) -> (B,).
 
     "min" and "target_min" (of the target networks) are pessimistic, "q1" is the first member alone, "lower_bound" is
-    mean - kappa * std over members (population std, so one member is its own bound).
+    mean - kappa * std over members (population std, so one member is its own bound). Raises UsageError for the choices
+    that need advantage networks.
     """
     if choice in ("min", "target_min"):
         return q.amin(0) if q.shape[0] > 2 else torch.minimum(q[0], q[-1])
@@ -81,6 +84,10 @@ def reduce_q(q: Tensor, choice: QChoice, kappa: float = 1.0) -> Tensor:
     mean = q.mean(0)
     if choice == "mean":
         return mean
+    if choice != "lower_bound":
+        raise UsageError(
+            f"ag.q={choice} needs advantage networks, which IQL has with critic.model.n_advantage=2; take min"
+        )
     variance = (q - mean).square().mean(0)
     return mean - kappa * variance.clamp_min(1e-12).sqrt()  # the clamp: sqrt has no gradient at 0
 

@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from dtag.critic.networks import EnsembleMLP, QEnsemble, parameters_to_buffers, reduce_q
+from dtag.errors import UsageError
 
 
 def _member(network: EnsembleMLP, member: int, x: torch.Tensor) -> torch.Tensor:
@@ -57,6 +58,12 @@ def test_reductions(n):
     assert reduce_q(q, "q1").tolist() == [row[0] for row in members]
     assert reduce_q(q, "mean").tolist() == pytest.approx(means, rel=1e-10)
     assert reduce_q(q, "lower_bound", 0.5).tolist() == pytest.approx(bounds, rel=1e-10, abs=1e-6)
+
+
+@pytest.mark.parametrize("choice", ["advantage", "advantage_bound"])
+def test_values_are_never_passed_off_as_advantages(choice):
+    with pytest.raises(UsageError, match=f"ag.q={choice} needs advantage networks"):
+        reduce_q(torch.zeros(2, 3), choice)
 
 
 def test_the_lower_bound_has_a_gradient_where_members_agree():
