@@ -176,5 +176,5 @@ def test_the_advantage_networks_change_neither_q_nor_v():
 
 def test_a_critic_without_advantage_networks_says_how_to_get_them():
     critic, batch = _critic(), _batch(4, 3, 2)
-    with pytest.raises(UsageError, match="critic.model.n_advantage=2"):
+    with pytest.raises(UsageError, match=r"critic\.model\.n_advantage=2"):
         critic.q_reduced(batch.states, batch.actions, "advantage")
