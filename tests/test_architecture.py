@@ -22,7 +22,7 @@ PACKAGE = Path(dtag.errors.__file__).parent
 STAGES = (
     {"config"},
     {"data"},
-    {"reductions"},
+    {"reductions", "products"},
     {"policy", "critic"},
     {"losses", "refiners"},
     {"rollout"},

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from dtag.policy.heads import HeadName, make_head, newest_action
 from dtag.policy.output import PolicyOutput
 from dtag.policy.sequence_model import Window
+from dtag.products.linear import Linear
 
 Given = Literal["state", "return", "state_return"]
 
@@ -44,7 +45,7 @@ class MLPPolicy(nn.Module):
         layers: list[nn.Module] = []
         for index, (wide, narrow) in enumerate(pairwise([input_dim] + [hidden] * n_layers)):
             layers += [nn.Dropout(dropout)] if index and dropout else []
-            layers += [nn.Linear(wide, narrow), nn.ReLU()]
+            layers += [Linear(wide, narrow), nn.ReLU()]
         self.network = nn.Sequential(*layers)
         self.head = make_head(head, hidden, action_low, action_high, learn_std)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from dtag.policy.row_stable_linear import RowStableLinear
 from dtag.policy.sequence_model import SequenceModel, Window, init_normal
 from dtag.policy.transformer import Activation, DropoutPlace, Norm
+from dtag.products.linear import Linear
 
 
 class ReturnTransformer(nn.Module):
@@ -74,7 +75,7 @@ class ReturnMLP(nn.Module):
     def __init__(self, state_dim: int, *, hidden: int = 256, n_layers: int = 2) -> None:
         super().__init__()
         dims = [state_dim] + [hidden] * n_layers
-        layers = [m for i, o in pairwise(dims) for m in (nn.Linear(i, o), nn.ReLU())]
+        layers = [m for i, o in pairwise(dims) for m in (Linear(i, o), nn.ReLU())]
         self.net = nn.Sequential(*layers, RowStableLinear(dims[-1], 1))
 
     def forward(self, states: Tensor, actions: Tensor, returns_to_go: Tensor, timesteps: Tensor) -> Tensor:

@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dtag.products.linear import Linear, linear
+
 Norm = Literal["pre", "post"]
 Activation = Literal["gelu", "relu"]
 DropoutPlace = Literal["weights", "output"]
@@ -50,9 +52,9 @@ class Block(nn.Module):
         self.n_heads, self.pre_norm = n_heads, norm == "pre"
         self.norm_attention, self.norm_mlp = nn.LayerNorm(hidden), nn.LayerNorm(hidden)
         # Three tensors, computed in one product: LAMB's trust ratio is per tensor, and Reinformer's are apart.
-        self.query, self.key, self.value = (nn.Linear(hidden, hidden) for _ in range(3))
-        self.attention_out = nn.Linear(hidden, hidden)
-        self.mlp_in, self.mlp_out = nn.Linear(hidden, 4 * hidden), nn.Linear(4 * hidden, hidden)
+        self.query, self.key, self.value = (Linear(hidden, hidden) for _ in range(3))
+        self.attention_out = Linear(hidden, hidden)
+        self.mlp_in, self.mlp_out = Linear(hidden, 4 * hidden), Linear(4 * hidden, hidden)
         self.activation = F.gelu if activation == "gelu" else F.relu
         self.weights_dropout = attention_dropout if attention_dropout_on == "weights" else 0.0
         self.output_dropout = nn.Dropout(attention_dropout if attention_dropout_on == "output" else 0.0)
@@ -128,7 +130,7 @@ class Block(nn.Module):
         """Each layer's output in heads, (B, H, L, D/H)."""
         if torch.is_grad_enabled():  # one product, and one each of its gradients; without them not worth its copies
             weight, bias = torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers])
-            parts = F.linear(x, weight, bias).chunk(len(layers), dim=-1)
+            parts = linear(x, weight, bias).chunk(len(layers), dim=-1)
         else:
             parts = tuple(layer(x) for layer in layers)
         return [part.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for part in parts]

@@ -11,6 +11,7 @@ from dtag.data.segments import SegmentBatch
 from dtag.data.spec import DataSpec
 from dtag.data.step_generator import seed_step
 from dtag.data.transitions import TransitionBatch
+from dtag.products.linear import training_products
 from dtag.training.divergence import refuse_divergence
 from dtag.training.optimizers import OptimizerSettings
 
@@ -46,6 +47,7 @@ class CriticModule(LightningModule):
     def forward(self, batch: TransitionBatch | SegmentBatch) -> Any:
         return self.critic.loss(batch)
 
+    @training_products()
     def training_step(self, batch: TransitionBatch | SegmentBatch, batch_idx: int) -> None:
         optimizer: Any = self.optimizers()
         seed_step(self.seed, "critic", self.global_rank, self.n_updates, self.device)  # a critic may use dropout

@@ -22,6 +22,7 @@ from dtag.errors import CheckpointError, DtagError, UsageError
 from dtag.evaluation.evaluate import environment_factory
 from dtag.evaluation.evaluator import Evaluator
 from dtag.evaluation.settings import EvaluationSettings
+from dtag.products.linear import choose_library
 from dtag.rollout.episodes import Interrupted
 from dtag.training.action_gradient_scale import rms_over_data
 from dtag.training.atomic_file import AtomicCheckpointIO, write_text_atomically
@@ -107,10 +108,11 @@ def read_run_config(folder: RunFolder) -> dict[str, Any]:
 
 
 def set_process_up(train: TrainSettings) -> None:
-    """Threads, precision and memory of a process that trains."""
+    """Threads, libraries, precision and memory of a process that trains."""
     keep_freed_memory()
     if train.threads:
         torch.set_num_threads(train.threads)
+    choose_library(train.products)
     torch.set_float32_matmul_precision(train.matmul_precision)
 
 

@@ -21,6 +21,7 @@ from dtag.losses.term import LossTerm, source_of
 from dtag.policy.future_policy import FuturePolicy
 from dtag.policy.output import PolicyOutput
 from dtag.policy.value_return import ValueReturn
+from dtag.products.linear import training_products
 from dtag.reductions.masked_mean import masked_mean
 from dtag.training.average_gradients import average_gradients
 from dtag.training.divergence import refuse_divergence
@@ -139,6 +140,7 @@ class PolicyModule(LightningModule):
             seen["recent"] = (recent, self.recent_output(recent))
         return seen
 
+    @training_products()
     def training_step(self, batch: SegmentBatch, batch_idx: int) -> None:
         seed_step(self.seed, "torch", self.global_rank, self.n_updates, self.device)
         optimizers, schedulers = self._all(self.optimizers()), self._all(self.lr_schedulers())

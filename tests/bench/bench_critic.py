@@ -16,6 +16,7 @@ import torch
 
 from dtag.critic.iql import IQL
 from dtag.data.transitions import TransitionBatch
+from dtag.products.linear import choose_library, training_products
 from dtag.training.kept_memory import keep_freed_memory
 
 STATE_DIM, ACTION_DIM, HIDDEN, BATCH, N_TRANSITIONS = 11, 3, 256, 256, 200_000
@@ -67,6 +68,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     keep_freed_memory()  # as `dtag fit` does
+    choose_library("auto")  # likewise
     torch.set_num_threads(1)
     on_gpu = options.device != "cpu"
     steps = {"iql": iql_step(options.device), "products": matrix_products(options.device)}
@@ -75,7 +77,8 @@ def main() -> None:
     for i in range(options.n_steps + 20):
         for name, step in steps.items():
             start = clock()
-            step()
+            with training_products():
+                step()
             if on_gpu:
                 torch.cuda.synchronize()
             if i >= 20:

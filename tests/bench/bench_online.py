@@ -27,6 +27,7 @@ from dtag.evaluation.settings import EvaluationSettings
 from dtag.losses.action_mse import ActionMSE
 from dtag.losses.policy_gradient import PolicyGradient
 from dtag.policy.decision_transformer import DecisionTransformer
+from dtag.products.linear import choose_library
 from dtag.rollout.agent import Agent, ContextSettings
 from dtag.rollout.environments import EnvironmentFactory
 from dtag.training.collector import Collector
@@ -112,6 +113,7 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="leave the large model's updates out: half a minute each")
     options = parser.parse_args()
     keep_freed_memory()  # as `dtag finetune` does
+    choose_library("auto")  # likewise
     torch.set_num_threads(1)
     torch.manual_seed(0)
     spec = make_spec(hopper_like(5_000), return_scale=1000.0, reward_rule="raw")

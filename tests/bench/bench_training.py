@@ -29,6 +29,7 @@ from workloads import (
 
 from dtag.data.segments import SegmentSampler
 from dtag.data.spec import make_spec
+from dtag.products.linear import choose_library
 from dtag.training.kept_memory import keep_freed_memory
 from dtag.training.policy_module import PolicyModule
 
@@ -69,6 +70,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=50.0, help="of measuring, about (default 50)")
     seconds = parser.parse_args().seconds
     keep_freed_memory()  # as `dtag fit` does
+    choose_library("auto")  # likewise
     runs: dict[str, Callable[[], object]] = {}
     gflop: dict[str, float] = {}
     for name, model in MODELS.items():
