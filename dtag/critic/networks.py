@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dtag.errors import UsageError
-from dtag.products.linear import affine, by_onednn
+from dtag.products.linear import IMAGES, affine, by_onednn
 
 Network = TypeVar("Network", bound=nn.Module)
 QChoice = Literal["min", "q1", "mean", "target_min", "lower_bound", "advantage", "advantage_bound"]
@@ -48,8 +48,10 @@ class EnsembleMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in) -> (n, B); every member sees the same input."""
-        if any(by_onednn(x.shape[0], layer.weight) for layer in self._hidden):
-            return self._member_by_member(x)
+        n_rows = x.shape[0]
+        missing = -n_rows % IMAGES
+        if any(by_onednn(n_rows + missing, layer.weight) for layer in self._hidden):
+            return self._member_by_member(functional.pad(x, (0, 0, 0, missing)))[:, :n_rows]
         h = x.expand(self.n, *x.shape)  # (n, B, in)
         for layer in self.hidden:
             h = layer(h)

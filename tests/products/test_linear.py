@@ -69,10 +69,11 @@ def test_a_layer_of_a_member_and_its_gradients_are_torchs(convolutions):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.parametrize("n_rows", [512, 317])
 @pytest.mark.parametrize("layer_norm", [False, True])
-def test_an_ensemble_member_by_member_is_the_batched_one(layer_norm, convolutions):
+def test_an_ensemble_member_by_member_is_the_batched_one(layer_norm, n_rows, convolutions):
     network = EnsembleMLP(2, 14, (128, 128), layer_norm)
-    x = torch.randn(512, 14)
+    x = torch.randn(n_rows, 14)
 
     def gradients():
         network.zero_grad()
