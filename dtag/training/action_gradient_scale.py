@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, get_args
 
@@ -14,8 +15,10 @@ from dtag.errors import UsageError
 from dtag.refiners.action_gradient import action_gradient_rms
 
 
-def rms_over_data(critic: Any, data: TrajectoryDataModule) -> dict[str, float]:
-    """For every Q that Action Gradient may climb, over at most 20,000 of the data's steps, drawn by its seed."""
+def rms_over_data(
+    critic: Any, data: TrajectoryDataModule, choices: Sequence[QChoice] = get_args(QChoice)
+) -> dict[str, float]:
+    """For every Q among `choices` that the critic has, over at most 20,000 of the data's steps, drawn by its seed."""
     if not hasattr(critic, "q_reduced"):  # CGDT's has no Q of one state and action
         return {}
     device = next(critic.parameters()).device
@@ -23,8 +26,8 @@ def rms_over_data(critic: Any, data: TrajectoryDataModule) -> dict[str, float]:
     generator = torch.Generator().manual_seed(data.seed)
     rows = torch.randperm(len(sampler.usable), generator=generator)[:20_000]
     batch = sampler.gather(sampler.usable[rows.to(device)])
-    result = {}
-    for choice in get_args(QChoice):
+    result: dict[str, float] = {}
+    for choice in choices:
         with contextlib.suppress(UsageError):  # a critic need not offer every choice
             function = partial(critic.q_reduced, choice=choice)
             result[choice] = action_gradient_rms(function, batch.states, batch.actions)

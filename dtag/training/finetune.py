@@ -197,7 +197,7 @@ class _Finetune:
         """refines: False spares the pass over the data that Action Gradient's unit needs."""
         critic: Any = module.critic
         used = refines and critic is not None and self.config["ag"] is not None
-        rms = rms_over_data(critic, self.data) if used else {}
+        rms = rms_over_data(critic, self.data, [self.config["ag"]["q"]]) if used else {}  # of one Q: it takes seconds
         return build_agent(self.config, self.spec, module.policy, module.return_model, critic, rms)  # type: ignore[arg-type]
 
     def _collector(self, module: PolicyModule) -> Collector:
