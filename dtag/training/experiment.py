@@ -10,6 +10,7 @@ from dtag.config.load import find_config, load_config
 from dtag.config.schema import Component, Components, Schema, Value, check
 from dtag.config.signature import REQUIRED, signature_of
 from dtag.critic.critic import Critic
+from dtag.critic.networks import QChoice
 from dtag.data.datamodule import TrajectoryDataModule
 from dtag.data.spec import DataSpec
 from dtag.errors import UsageError
@@ -157,4 +158,10 @@ def build_agent(
 
 def chosen_rms(config: dict[str, Any], action_gradient_rms: dict[str, float]) -> float:
     """The data's root-mean-square gradient of the Q that the config's `ag` climbs; 1 without a critic."""
-    return action_gradient_rms.get(config["ag"]["q"], 1.0) if config["ag"] is not None else 1.0
+    return action_gradient_rms.get(climbed_q(config), 1.0) if config["ag"] is not None else 1.0
+
+
+def climbed_q(config: dict[str, Any]) -> QChoice:
+    """Which Q the config's `ag`, which is not null, climbs; the least where a refiner of one's own does not say."""
+    found: QChoice = getattr(build(config["ag"]), "q", "min")
+    return found

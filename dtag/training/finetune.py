@@ -30,11 +30,7 @@ from dtag.training.atomic_file import AtomicCheckpointIO, replaced_when_whole, w
 from dtag.training.callbacks import BestCheckpoint, LastCheckpoint, OwnSignals
 from dtag.training.checkpoint import agent_of, critic_of, read_checkpoint, save_agent
 from dtag.training.collector import Collector
-from dtag.training.experiment import (
-    build_agent,
-    build_critic,
-    build_losses,
-)
+from dtag.training.experiment import build_agent, build_critic, build_losses, climbed_q
 from dtag.training.fit import quiet_lightning, read_run_config, set_process_up
 from dtag.training.online_progress import OnlineProgress
 from dtag.training.policy_module import PolicyModule
@@ -196,8 +192,8 @@ class _Finetune:
     def _make_agent(self, module: LightningModule, *, refines: bool = True) -> Agent:
         """refines: False spares the pass over the data that Action Gradient's unit needs."""
         critic: Any = module.critic
-        used = refines and critic is not None and self.config["ag"] is not None
-        rms = rms_over_data(critic, self.data, [self.config["ag"]["q"]]) if used else {}  # of one Q: it takes seconds
+        used = refines and hasattr(critic, "q_reduced") and self.config["ag"] is not None
+        rms = rms_over_data(critic, self.data, [climbed_q(self.config)]) if used else {}  # of one Q: it takes seconds
         return build_agent(self.config, self.spec, module.policy, module.return_model, critic, rms)  # type: ignore[arg-type]
 
     def _collector(self, module: PolicyModule) -> Collector:
