@@ -73,10 +73,11 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 def by_onednn(n_rows: int, weight: Tensor) -> bool:
     """Whether `linear` gives oneDNN the product of that many rows and a weight (..., out, in) or (..., in, out)."""
+    if not _inside:
+        return False
     narrow, wide = sorted(weight.shape[-2:])
     return (
-        _inside
-        and n_rows * narrow * wide >= SMALLEST
+        n_rows * narrow * wide >= SMALLEST
         and n_rows % IMAGES == 0
         and narrow >= NARROWEST
         and weight.device.type == "cpu"

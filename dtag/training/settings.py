@@ -23,7 +23,7 @@ class TrainSettings:
     products: library of a CPU's float32 products while training, "torch", "onednn" or "auto": oneDNN on AMD CPUs, where it is
     twice as fast as the MKL that torch asks.
     matmul_precision: torch.set_float32_matmul_precision while training: "high" is TF32 on a GPU, "medium" bfloat16 inputs
-    with float32 sums, several times as fast on CPUs with AMX; episodes are always run at "highest".
+    with float32 sums, faster or slower by network and CPU; episodes are always run at "highest".
     """
 
     n_steps: int = 50_000

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
-from workloads import BOUNDS, EPISODE, STATE_DIM, hopper_like, interleaved, median_cpu, sgemm
+from workloads import BOUNDS, EPISODE, STATE_DIM, by_library, hopper_like, interleaved, median_cpu, sgemm
 
 from dtag.critic.bellman import BellmanCritic
 from dtag.critic.target_rules import TargetPolicy
@@ -27,7 +27,6 @@ from dtag.evaluation.settings import EvaluationSettings
 from dtag.losses.action_mse import ActionMSE
 from dtag.losses.policy_gradient import PolicyGradient
 from dtag.policy.decision_transformer import DecisionTransformer
-from dtag.products.linear import choose_library
 from dtag.rollout.agent import Agent, ContextSettings
 from dtag.rollout.environments import EnvironmentFactory
 from dtag.training.collector import Collector
@@ -113,7 +112,6 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="leave the large model's updates out: half a minute each")
     options = parser.parse_args()
     keep_freed_memory()  # as `dtag finetune` does
-    choose_library("auto")  # likewise
     torch.set_num_threads(1)
     torch.manual_seed(0)
     spec = make_spec(hopper_like(5_000), return_scale=1000.0, reward_rule="raw")
@@ -122,18 +120,25 @@ def main() -> None:
         for n in ENVIRONMENTS:
             runs[f"{name} collect {n}"] = collection(size, spec, n)
         if not options.small or size["hidden"] < 512:
-            runs[f"{name} update"] = update(size, spec)
+            step = update(size, spec)
+            runs[f"{name} update"], runs[f"{name} torch"] = by_library("auto", step), by_library("torch", step)
     runs["sgemm"], gflop = sgemm(1920, 256, 1024)
     spent = {name: median_cpu(values) for name, values in interleaved(runs, options.seconds, warm_up=1).items()}
     rate = gflop / spent["sgemm"]
     console = Console()
     table = Table("", title="Fine-tuning, per CPU-second")
-    for column in (*(f"steps, {n} environment{'s' * (n > 1)}" for n in ENVIRONMENTS), "TD3+ODT updates"):
+    for column in (
+        *(f"steps, {n} environment{'s' * (n > 1)}" for n in ENVIRONMENTS),
+        "TD3+ODT updates",
+        "torch's time",
+    ):
         table.add_column(column, justify="right")
     for name in SIZES:
         collected = [f"{n * STEPS / spent[f'{name} collect {n}']:,.0f}" for n in ENVIRONMENTS]
         seconds = spent.get(f"{name} update")
-        table.add_row(name, *collected, "-" if seconds is None else f"{DELAY / seconds:.3g}")
+        by_torch = spent.get(f"{name} torch")
+        updates = ("-", "-") if not (seconds and by_torch) else (f"{DELAY / seconds:.3g}", f"{by_torch / seconds:.2f}x")
+        table.add_row(name, *collected, *updates)
     published = ", ".join(f"{name} {value:g}" for name, value in REFERENCE_UPDATES.items())
     table.caption = (
         f"released codes on one core of {REFERENCE_GFLOPS:.0f} GFLOP/s, 4 x 512: {REFERENCE_COLLECTION:.0f} environment "

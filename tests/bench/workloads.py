@@ -22,6 +22,7 @@ from dtag.losses.action_nll import ActionNLL
 from dtag.losses.return_expectile import ReturnExpectile
 from dtag.policy.decision_transformer import DecisionTransformer
 from dtag.policy.return_model import ReturnTransformer
+from dtag.products.linear import Library, choose_library, linear, training_products
 from dtag.training.optimizers import OptimizerSettings
 
 STATE_DIM, ACTION_DIM, EPISODE = 11, 3, 1000
@@ -143,6 +144,27 @@ def sgemm(rows: int, inner: int, columns: int) -> tuple[Callable[[], object], fl
     """A matrix product into memory that is there already, and its GFLOP."""
     left, right, out = torch.randn(rows, inner), torch.randn(inner, columns), torch.empty(rows, columns)
     return lambda: torch.mm(left, right, out=out), 2e-9 * rows * inner * columns
+
+
+def onednn_product(rows: int, inner: int, columns: int) -> Callable[[], object]:
+    """The same product as `sgemm`'s by oneDNN, as training asks for it."""
+    x, weight = torch.randn(rows, inner), torch.randn(columns, inner)
+
+    def product() -> None:
+        with torch.no_grad(), training_products():
+            linear(x, weight, None)
+
+    return by_library("onednn", product)
+
+
+def by_library(library: Library, step: Callable[[], None]) -> Callable[[], None]:
+    """A training step with its products by that library."""
+
+    def chosen() -> None:
+        choose_library(library)
+        step()
+
+    return chosen
 
 
 def products_gflop(network: nn.Module, batch: int, context_length: int, *, per_step: int, last_slot: int) -> float:
