@@ -176,9 +176,10 @@ def _mistakes(sweep: Sweep) -> list[str]:
     found += [f"seeds: {seed} is there twice" for seed in _twice(sweep.seeds)]
     for key in ("methods", "datasets"):
         found += [
-            f"{key}.{name}: a name becomes a folder's: letters, digits and - _ . + only, and neither 'critics' nor 'pretrained'"
+            f"{key}.{name}: a name becomes a folder's, and a key on the command line, which splits at dots: letters, digits and "
+            "- _ + only, and neither 'critics' nor 'pretrained'"
             for name in sweep.settings[key]
-            if not re.fullmatch(r"\w[\w.+-]*", name) or name in ("critics", "pretrained")
+            if not re.fullmatch(r"\w[\w+-]*", name) or name in ("critics", "pretrained")
         ]
     written = {"overrides": sweep.settings["overrides"], "the command line": sweep.command_line}
     written |= {f"datasets.{name}.overrides": data.overrides for name, data in sweep.datasets.items()}

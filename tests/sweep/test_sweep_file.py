@@ -55,6 +55,7 @@ def test_every_mistyped_key_is_told_at_once_with_the_nearest(tmp_path: Path) -> 
         ({"seeds": [1, 1]}, "seeds: 1 is there twice"),
         ({"jobs": -1}, "jobs: found -1"),
         ({"datasets": {"a/b": {}}}, "datasets.a/b: a name becomes a folder"),
+        ({"datasets": {"v1.5": {}}}, "datasets.v1.5: a name becomes a folder's, and a key on the command line"),
         ({"methods": {"critics": {"config": "{line}"}}}, "methods.critics: a name becomes a folder"),
         ({"overrides": ["seed=3"]}, "overrides: seed=3 is set by the sweep"),
         ({"datasets": {"line": {"overrides": ["name=x"]}}}, "datasets.line.overrides: name=x is set by the sweep"),
