@@ -16,6 +16,8 @@ from dtag.data.minari_store import save
 from dtag.data.random_actions import make_random_dataset
 from dtag.errors import UsageError
 from dtag.rollout.environments import EnvironmentFactory
+from dtag.sweep.plan import plan
+from dtag.sweep.sweep_file import read_sweep
 from dtag.training.checkpoint import read_checkpoint
 from dtag.training.collector import Collector
 from dtag.training.experiment import resolve
@@ -79,6 +81,50 @@ def test_a_file_has_paper_2s_settings_for_both_stages(name: str) -> None:
 
 def test_the_table_names_every_file() -> None:
     assert set(TABLE) == set(FAMILIES)
+
+
+@pytest.mark.parametrize("method", ["iql_odt", "awr_odt", "awr", "ppo_odt", "ppo", "recurrent"])
+@pytest.mark.parametrize("name", ["antmaze_umaze", "hopper"])
+def test_a_method_with_another_critic_keeps_the_environments_settings_of_it(name: str, method: str) -> None:
+    folder = FAMILIES["pen"].parent
+    config = resolve([START, str(folder / f"{name}.yaml"), str(folder / f"{method}.yaml")], ["data.id=any"])
+    model = config["critic"]["model"]
+    model = model.get("model", model)
+    hopper = name == "hopper"
+    assert model["discount"] == (0.99 if hopper else 0.998)
+    assert (model["learning_rate"], model["weight_decay"]) == (1e-3 if hopper else 2e-4, 0.01)
+    if method != "recurrent":
+        assert model.get("layer_norm", False) is not hopper
+
+
+@pytest.mark.parametrize("method", ["td3_bc", "iql"])
+def test_the_mlps_keep_the_critic_that_they_were_trained_with(method: str) -> None:
+    folder = FAMILIES["pen"].parent
+    config = resolve([START, str(FAMILIES["antmaze_umaze"]), str(folder / f"{method}.yaml")], ["data.id=any"])
+    trained = resolve([str(folder.parent / "methods" / f"{method}.yaml")], [])["critic"]["model"]
+    model = config["critic"]["model"]
+    model = model.get("model", model)
+    for setting, default in {"discount": 0.99, "layer_norm": False, "learning_rate": 3e-4, "weight_decay": 0.0}.items():
+        assert model.get(setting, default) == trained.get(setting, default), setting
+
+
+@pytest.mark.parametrize(
+    ("sweep", "scale"), [("mujoco", 1000), ("adroit", 1000), ("antmaze", 1)]
+)  # PDT has one recipe, whatever the environment (Xie et al. 2023)
+def test_pdt_keeps_its_recipe_in_paper_2s_sweeps(sweep: str, scale: float) -> None:
+    file = f"conf/sweep/paper2_{sweep}.yaml"
+    others = [name for name in load_config([file])["methods"] if name != "pdt"]
+    jobs = plan(read_sweep(file, ["seeds=[0]", *(f"methods.{name}=null" for name in others)]))
+    for job in jobs:
+        data, optimizer = job.config["data"], job.config["optimizer"]
+        assert (data["context_length"], data["return_scale"], job.config["context"]["maximum"]) == (20, scale, 5)
+        assert (optimizer["learning_rate"], optimizer["weight_decay"], optimizer["warmup_steps"]) == (1e-4, 5e-4, 10_000)
+        if job.kind == "policy":
+            assert job.config["train"]["n_steps"] == 50_000
+        else:
+            online = job.config["online"]
+            assert (online["minimum_steps"], online["replay_trajectories"], online["start_from"]) == (0, 1000, "empty")
+    assert {job.kind for job in jobs} == {"policy", "finetune"}
 
 
 class Watch(Callback):

@@ -15,6 +15,8 @@ from dtag.config.nearest import did_you_mean, nearest
 from dtag.config.values import is_component, show
 from dtag.errors import UsageError
 
+MISSING: Any = object()
+
 
 def load_config(
     paths: Sequence[str | Path | dict[str, Any]], overrides: Sequence[str] = (), base: dict[str, Any] | None = None
@@ -22,13 +24,16 @@ def load_config(
     """The YAML files (or mappings) merged in order, then the overrides ("ag.eta=0.1"), then ${...} resolved: a plain dict.
 
     Mappings merge, everything else replaces; "losses.pg=null" removes a component. A section of a file that names another
-    `target` than the one before it starts afresh: the other component's keys mean nothing to it. `base` is an already
+    `target` than the one before it starts afresh: the other component's keys mean nothing to it. What it shall keep of them,
+`${earlier:critic.model.discount}` takes from the files before it, where they write that key. `base` is an already
     resolved config (a checkpoint's) to start from; a "${" in its texts stays text.
     """
     config = OmegaConf.create(_escape(base or {}))
     for path in paths:
         read = OmegaConf.create(path) if isinstance(path, dict) else _read_yaml(Path(find_config(str(path))))
-        for key in _retargeted(OmegaConf.to_container(config), OmegaConf.to_container(read), ""):
+        before, after = OmegaConf.to_container(config), OmegaConf.to_container(read)
+        read = OmegaConf.create(_with_earlier(after, before))
+        for key in _retargeted(before, after, ""):
             OmegaConf.update(config, key, {}, merge=False)
         config.merge_with(read)
     for override in overrides:
@@ -92,6 +97,24 @@ def _retargeted(before: Any, after: Any, prefix: str) -> Iterator[str]:
             yield f"{prefix}{name}"
         else:
             yield from _retargeted(old, new, f"{prefix}{name}.")
+
+
+def _with_earlier(value: Any, before: Any) -> Any:
+    """The value with every ${earlier:KEY} as `before` has it; where it has no such key, the entry is left out."""
+    if not isinstance(value, dict):
+        return value
+    found: dict[str, Any] = {}
+    for name, entry in value.items():
+        asked = re.fullmatch(r"\$\{earlier:([^}\s]+)\}", entry) if isinstance(entry, str) else None
+        if asked is None:
+            found[name] = _with_earlier(entry, before)
+            continue
+        kept = before
+        for key in asked[1].split("."):
+            kept = kept.get(key, MISSING) if isinstance(kept, dict) else MISSING
+        if kept is not MISSING:
+            found[name] = kept
+    return found
 
 
 def _bad_keys(value: Any, prefix: str) -> Iterator[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from dtag.critic.adam import adam
 from dtag.critic.networks import EnsembleMLP, QChoice, QEnsemble, TargetNetwork, reduce_q, target_of
 from dtag.data.transitions import TransitionBatch
 from dtag.reductions.expectile import asymmetric_square
@@ -19,7 +20,8 @@ class IQL(TargetNetwork, nn.Module):
     """n_q Q-functions, their targets and V.
 
     expectile: higher trusts the best actions in the data more; 0.7 locomotion, 0.9 antmaze. discount: per step.
-    polyak: share of the online weights that enters the target at each step. learning_rate: Adam's, for Q and V.
+    polyak: share of the online weights that enters the target at each step. learning_rate: Adam's, for Q and V; weight_decay
+    > 0 makes it AdamW.
     n_q: 2 as published; more for ensemble research. layer_norm: see EnsembleMLP.
     n_advantage: networks A(s, a) fitted to the residual y - V(s), for Action Gradient to climb (ag.q=advantage); 0 =
     the published critic. Q must spend its accuracy on V's range, a hundred times the effect of an action; A has nothing
@@ -39,6 +41,7 @@ class IQL(TargetNetwork, nn.Module):
         discount: float = 0.99,
         polyak: float = 0.005,
         learning_rate: float = 3e-4,
+        weight_decay: float = 0.0,
     ) -> None:
         super().__init__()
         hidden = tuple(hidden)  # a list when it comes from YAML
@@ -51,7 +54,7 @@ class IQL(TargetNetwork, nn.Module):
         self.expectile = expectile
         self.discount = discount
         self.polyak = polyak
-        self.learning_rate = learning_rate
+        self.learning_rate, self.weight_decay = learning_rate, weight_decay
 
     def q(self, states: Tensor, actions: Tensor) -> Tensor:
         """(B, S), (B, A) -> (n_q, B), from the online networks."""
@@ -109,6 +112,6 @@ class IQL(TargetNetwork, nn.Module):
             loss, info["loss_a"] = loss + loss_a, loss_a.detach()
         return loss, info
 
-    def optimizer(self) -> torch.optim.Adam:
-        """One Adam over Q, V and A; fused takes a quarter of the default's time."""
-        return torch.optim.Adam(self.parameters(), lr=self.learning_rate, fused=True)
+    def optimizer(self) -> torch.optim.Optimizer:
+        """One Adam, or AdamW where there is weight decay, over Q, V and A."""
+        return adam(self.parameters(), self.learning_rate, self.weight_decay)

@@ -22,7 +22,8 @@ class CriticGuidance(nn.Module):
     Differs from the authors' code: L_g is a mean over valid positions; theirs counts padding, where the critic was
     never trained (masked=False). c grows to `coefficient` over `warmup` policy steps from step `start` on.
 
-    action: the imitation term, like ActionMSE. expectile > 0.5 weighs returns that the critic finds too low.
+    action: the imitation term L_a, with a weight of its own, like ActionMSE. expectile > 0.5 weighs returns that the
+    critic finds too low.
     """
 
     n_updates: Tensor
@@ -42,6 +43,7 @@ class CriticGuidance(nn.Module):
         if coefficient < 0 or not 0.0 < expectile < 1.0:
             raise ValueError(f"CriticGuidance: coefficient={coefficient} must be >= 0, expectile={expectile} in (0, 1)")
         self.weight, self.action, self.coefficient = weight, action, coefficient
+        self.learning_rate = getattr(action, "learning_rate", 0.0)  # of what the imitation term learns itself
         self.expectile, self.start, self.warmup, self.masked = expectile, start, warmup, masked
         self.register_buffer("n_updates", torch.zeros((), dtype=torch.long))  # saved, so that c resumes
 
@@ -50,6 +52,7 @@ class CriticGuidance(nn.Module):
         if not isinstance(critic, ReturnCritic):
             raise ValueError("CriticGuidance needs critic.model.target=dtag.policy.return_critic.ReturnCritic")
         imitation, info = self.action(batch, output, critic)  # type: ignore[arg-type]
+        imitation = self.action.weight * imitation
         mean, std = critic(batch.states, output.action, batch.timesteps)
         square = asymmetric_square((batch.returns_to_go[..., 0] - mean) / std, self.expectile)
         guidance = masked_mean(square, batch.mask) if self.masked else square.mean()

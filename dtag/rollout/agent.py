@@ -33,8 +33,8 @@ class ContextSettings:
     """How much history the policy sees at evaluation.
 
     rule: "chain" (paper 1, Sec. 4.1: grow backwards while each older step promises more return than the one after it),
-    "anchor" (while it promises more than now) or "off" (always `maximum`). maximum: at most so many steps; the return
-    model always sees that many.
+    "anchor" (while it promises more than now) or "off" (always `maximum`). maximum: at most so many steps, and no more
+    than the policy was trained on (data.context_length); the return model always sees that many.
     """
 
     rule: ContextRule = "chain"

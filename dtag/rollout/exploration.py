@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dtag.rollout.row_settings import RowSettings
 
+STREAM = 2  # beside the seed: the environment draws its start from a generator of the seed alone
 EDGE = 1e-6  # how far from a bound, in units of half the action range, a noisy action is held: TD3+ODT clamps likewise
 
 
@@ -52,7 +53,7 @@ class Explorer:
         """A new episode in each slot."""
         for slot, own, seed in zip(slots, settings, seeds, strict=True):
             self.settings[slot] = own
-            self.generators[slot] = None if own.exploration == "none" else np.random.default_rng(seed)
+            self.generators[slot] = None if own.exploration == "none" else np.random.default_rng((STREAM, seed))
             self.noisy[slot] = own.exploration == "noise"
 
     def draw(self, slots: Sequence[int]) -> Noise:

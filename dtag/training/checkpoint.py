@@ -50,11 +50,12 @@ def save_agent(
     policy: nn.Module,
     return_model: nn.Module | None,
     critic: nn.Module | None,
+    terms: nn.Module | None = None,
     action_gradient_rms: dict[str, float],
     step: int,
 ) -> None:
-    """Write policy, return model, critic, DataSpec, config and versions to `path`, atomically."""
-    states = {"policy": policy, "return_model": return_model, "critic": critic}
+    """Write policy, return model, critic, what loss terms have learned, DataSpec, config and versions, atomically."""
+    states = {"policy": policy, "return_model": return_model, "critic": critic, "terms": terms}
     save_atomically(
         {
             **_header("agent", config, spec, step),
@@ -148,7 +149,8 @@ def read_with_overrides(
     """An agent's contents and its config with overrides applied.
 
     "critic.ckpt=PATH" attaches another critic, trained on the same data, in place of the checkpoint's own or none;
-    "critic.ckpt=PATH+PATH" attaches several as a CriticEnsemble.
+    "critic.ckpt=PATH+PATH" attaches several as a CriticEnsemble. Action Gradient is then on by its defaults where the
+    checkpoint has none and the overrides name none.
     """
     contents = read_checkpoint(path, trust=trust)
     attached = [word.partition("=")[2] for word in overrides if word.startswith("critic.ckpt=")]
@@ -158,6 +160,8 @@ def read_with_overrides(
             contents, {path: read_checkpoint(path, trust=trust, only_critic=True) for path in paths}
         )
     rest = [word for word in overrides if not word.startswith("critic.ckpt=")]
+    if attached and contents["config"].get("ag") is None and not any(word.startswith(("ag.", "ag=")) for word in rest):
+        rest = ["ag={}", *rest]  # a critic is attached to be climbed
     return contents, override_config(contents, rest)
 
 

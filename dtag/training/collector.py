@@ -24,14 +24,17 @@ from dtag.training.policy_module import PolicyModule
 from dtag.training.recent_steps import RecentSteps
 from dtag.training.settings import OnlineSettings
 
+SEEDS_PER_RUN = 10_000_000  # more episodes than a run has
+
 
 class Collector(Callback):
     """One Lightning epoch is one round: collect, then `updates_per_round` policy steps from the buffer.
 
-    Episode i of the run is reset with online.seed + i and draws its exploration from the same seed, so that a resumed
-    run collects what an uninterrupted one does. make_agent: builds the agent from the module being trained. stop: asked
-    before every environment step. recent: where terms or the critic learn from the newest steps. The state in a
-    checkpoint holds what was collected; the offline part of the buffer is filled again from the data.
+    Episode i of the run is reset with online.seed + SEEDS_PER_RUN * seed + i and draws its exploration from a generator
+    of that number, so that a resumed run collects what an uninterrupted one does. make_agent: builds the agent from the
+    module being trained. stop: asked before every environment step. recent: where terms or the critic learn from the
+    newest steps. The state in a checkpoint holds what was collected; the offline part of the buffer is filled again from
+    the data.
     """
 
     def __init__(
@@ -112,7 +115,7 @@ class Collector(Callback):
         environments = self._open()
         minimum = max(self.settings.minimum_steps, 0 if self.n_rounds else self.settings.first_steps)
         while n_done < self.settings.episodes_per_round or sum(p.n_steps for p in parts) < minimum:
-            first = self.settings.seed + self.n_episodes + n_done
+            first = self.settings.seed + SEEDS_PER_RUN * self.seed + self.n_episodes + n_done
             settings = exploring(agent, self.settings)
             plans = [EpisodePlan(first + i, settings, "online") for i in range(self.settings.environments)]
             recorder = Recorder()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from dtag.errors import UsageError
 from dtag.evaluation.settings import EvaluationSettings
 from dtag.policy.policy import Policy, ReturnModel
 from dtag.policy.value_return import ValueReturn
-from dtag.rollout.agent import Agent
+from dtag.rollout.agent import Agent, ContextSettings
 from dtag.training.settings import CriticSettings, LiveCriticSettings
 
 SPEC_ARGUMENTS = frozenset({"state_dim", "action_dim", "action_low", "action_high", "max_timestep"})
@@ -149,11 +150,17 @@ def build_agent(
         return_model=return_model,
         critic=critic,
         refiner=build(config["ag"]) if refines else None,
-        context=build(config["context"]),
+        context=_context(config),
         target_return=settings.targets[0],
         action_gradient_rms=chosen_rms(config, action_gradient_rms),
         block_size=settings.block_size,
     )
+
+
+def _context(config: dict[str, Any]) -> ContextSettings:
+    settings: ContextSettings = build(config["context"])
+    trained = config["data"].get("context_length", settings.maximum)  # a data module of one's own may not have it
+    return replace(settings, maximum=min(settings.maximum, trained))
 
 
 def chosen_rms(config: dict[str, Any], action_gradient_rms: dict[str, float]) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import shutil
 import warnings
@@ -40,6 +39,7 @@ from dtag.training.run_folder import RunFolder, create_run_folder
 from dtag.training.settings import LiveCriticSettings, OnlineSettings, TrainSettings
 from dtag.training.signals import StopFlag, Stopped
 from dtag.training.validate_offline import load_own_data
+from dtag.training.warm_start import start_critic, start_terms
 
 
 @dataclass(frozen=True)
@@ -116,10 +116,11 @@ class _Finetune:
             raise UsageError(f"{self.spec.info.id} names no environment to interact with: give eval.environment=ID")
         factory.check(self.spec)
         self.factory = factory
+        seed_everything(config["seed"], verbose=False)
+        self.module = self._module()  # before there is a folder, which what it refuses would leave behind
 
     def run(self, folder: RunFolder) -> FinetuneResult:
-        seed_everything(self.config["seed"], verbose=False)
-        module = self._module()
+        module = self.module
         collector = self._collector(module)
         evaluator = Evaluator(
             self._make_agent,
@@ -160,8 +161,8 @@ class _Finetune:
                 "the checkpoint holds no critic: give one that learns along (critic.target), or critic=null"
             )
         if live is not None:
-            self._warm_start(live.model)
-        return PolicyModule(
+            start_critic(live.model, self.contents, keep=self.online.keep_critic, report=self.report)
+        module = PolicyModule(
             policy=agent.policy,  # type: ignore[arg-type]
             return_model=agent.return_model,  # type: ignore[arg-type]
             losses=build_losses(self.config, self.spec),
@@ -174,20 +175,8 @@ class _Finetune:
             gradient_norms=True,
             log_every=self.log_every,
         )
-
-    def _warm_start(self, critic: Any) -> None:
-        """The checkpoint's critic where it is of the same networks; targets begin as copies (paper 2's code)."""
-        state = self.contents.get("critic")
-        fresh = copy.deepcopy(critic.state_dict())
-        try:
-            if state is None:
-                raise RuntimeError("none")
-            critic.load_state_dict(state)
-            self.report("critic: the checkpoint's")
-        except RuntimeError:
-            critic.load_state_dict(fresh)
-            self.report("critic: new, because the checkpoint has none of its networks; its first gradients are noise")
-        critic.copy_to_target()
+        start_terms(module.terms, self.contents)
+        return module
 
     def _make_agent(self, module: LightningModule, *, refines: bool = True) -> Agent:
         """refines: False spares the pass over the data that Action Gradient's unit needs."""
@@ -282,6 +271,7 @@ class _Finetune:
             policy=module.policy,
             return_model=module.return_model,
             critic=critic,
+            terms=module.terms,
             action_gradient_rms={} if critic is None else rms_over_data(critic.cpu(), self.data),
             step=int(self.contents["step"]) + module.n_updates,
         )

@@ -237,6 +237,7 @@ class _Run:
                 policy=policy,
                 return_model=return_model,
                 critic=critic.critic,
+                terms=module.terms,
                 action_gradient_rms=critic.rms,
                 step=self.train.n_steps,
             )

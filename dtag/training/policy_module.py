@@ -11,6 +11,7 @@ from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Adam
 
+from dtag.critic.critic import SegmentCritic
 from dtag.data.segments import SegmentBatch
 from dtag.data.spec import DataSpec
 from dtag.data.step_generator import seed_step
@@ -193,7 +194,8 @@ class PolicyModule(LightningModule):
         """
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             parts, _ = self.weighted_terms(batch)
-            norms = {} if not hasattr(self.critic, "q_reduced") else {"policy_q": self._policy_q(batch)}
+            has_q = hasattr(self.critic, "q_reduced") or isinstance(self.critic, SegmentCritic)
+            norms = {"policy_q": self._policy_q(batch)} if has_q else {}
         parameters = [p for p in self.policy.parameters() if p.requires_grad]
         for name, part in parts.items():
             if part.requires_grad:

@@ -37,6 +37,14 @@ def test_later_files_and_overrides_win_and_interpolations_resolve_last(write):
     assert type(config["policy"]["sizes"]) is list
 
 
+def test_a_file_keeps_what_it_asks_of_the_ones_before_it(write):
+    base = write("critic: {model: {target: a.B, discount: 0.9, rate: '${rate}', hidden: [3]}}\nrate: 0.5\n")
+    kept = "{target: a.C, discount: '${earlier:critic.model.discount}', rate: '${earlier:critic.model.rate}', "
+    over = write(f"critic: {{model: {kept} nope: '${{earlier:critic.model.nope.deep}}'}}}}", "over.yaml")
+    assert load_config([base, over])["critic"]["model"] == {"target": "a.C", "discount": 0.9, "rate": 0.5}
+    assert load_config([over])["critic"]["model"] == {"target": "a.C"}
+
+
 def test_an_empty_file_is_an_empty_config(write):
     assert load_config([write("")], []) == {}
 

@@ -80,13 +80,13 @@ def clipped_ratio(
     advantages: Sequence[Sequence[float]],
     mask: Mask,
     epsilon: float,
-    max_ratio: float,
+    max_log_ratio: float,
 ) -> float:
     """PPO's loss; every argument (B, K)."""
     total, count = 0.0, 0
     for b, k in valid_steps(mask):
         count += 1
-        ratio = min(math.exp(log_prob[b][k] - old_log_prob[b][k]), max_ratio)
+        ratio = math.exp(min(log_prob[b][k] - old_log_prob[b][k], max_log_ratio))
         bounded = max(1.0 - epsilon, min(ratio, 1.0 + epsilon))
         total += min(ratio * advantages[b][k], bounded * advantages[b][k])
     return -total / count

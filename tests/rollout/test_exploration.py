@@ -7,7 +7,7 @@ import torch
 from dtag.policy.heads import DeterministicHead, GaussianHead, SquashedGaussianHead, newest_action
 from dtag.rollout.environments import EnvironmentFactory, make_environments
 from dtag.rollout.episodes import EpisodePlan, rollout
-from dtag.rollout.exploration import EDGE, Explorer
+from dtag.rollout.exploration import EDGE, STREAM, Explorer
 from dtag.rollout.recording import Recorder
 from dtag.rollout.row_settings import RowSettings
 from tests.reference.toy_environment import LIMIT, LINE, random_agent
@@ -26,7 +26,7 @@ def test_added_noise_is_the_generators_in_half_ranges_and_stays_inside_the_bound
     low, high = torch.tensor([-2.0, 0.0]), torch.tensor([2.0, 1.0])
     explorer = Explorer(3, low, high)
     explorer.restart([0, 2], [NOISY, RowSettings(exploration="noise", noise=50.0)], [7, 8])
-    expected = np.random.default_rng(7)
+    expected = np.random.default_rng((STREAM, 7))
     for _ in range(3):
         noise = explorer.draw([0, 1, 2])
         actions = torch.tensor([[0.5, 0.5]] * 3)

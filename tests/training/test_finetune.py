@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 from pathlib import Path
@@ -217,6 +218,30 @@ def test_odt_samples_and_needs_no_critic(tmp_path: Path) -> None:
     assert set(result.after) == {"AG off"}
 
 
+def test_an_entropy_temperature_goes_on_where_it_was(tmp_path: Path) -> None:
+    term = {"target": "dtag.losses.action_nll.ActionNLL", "learning_rate": 0.01}
+    odt = {**config(tmp_path, "odt"), "losses": {"action": term}, "critic": None, "ag": None}
+    odt["policy"] = {**odt["policy"], "head": "squashed"}
+    start = fit(odt).agent
+    learned = read_checkpoint(start, trust=True)["terms"]["action.bonus.log_temperature"]
+    assert learned.item() != pytest.approx(math.log(0.1), abs=1e-3)
+    online = {**ONLINE, "exploration": "sample", "n_environment_steps": 20}
+    still = {"action": {**term, "learning_rate": 0.0}}
+    result = finetune(start, online_config(start, tmp_path, online=online, critic=None, losses=still), trust=True)
+    assert torch.equal(read_checkpoint(result.agent, trust=True)["terms"]["action.bonus.log_temperature"], learned)
+
+
+def test_runs_of_different_seeds_collect_from_different_starts(start: Path, tmp_path: Path) -> None:
+    firsts = []
+    for seed in (0, 1):
+        watch = Watch()
+        own = online_config(start, tmp_path, f"s{seed}", online={**ONLINE, "n_environment_steps": 1}, seed=seed)
+        finetune(start, own, trust=True, callbacks=[watch])
+        buffer, slot = watch.collector.buffer, watch.collector.n_offline % watch.collector.buffer.capacity
+        firsts.append(buffer.states[slot, 0].clone())
+    assert not torch.equal(*firsts)
+
+
 def test_refinement_while_collecting_changes_what_is_collected(start: Path, tmp_path: Path) -> None:
     found = []
     for refine in (False, True):
@@ -265,6 +290,14 @@ def test_a_recurrent_critic_fine_tunes_but_cannot_be_climbed(start: Path, tmp_pa
     with pytest.raises(UsageError, match="ag=null"):
         finetune(start, online_config(start, tmp_path, "a", critic=recurrent), trust=True)
     online = {**ONLINE, "n_environment_steps": 20}
-    result = finetune(start, online_config(start, tmp_path, "b", critic=recurrent, ag=None, online=online), trust=True)
+    own = online_config(start, tmp_path, "b", critic=recurrent, ag=None, online=online)
+    logged: set[str] = set()
+
+    class Logged(Callback):
+        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+            logged.update(trainer.logged_metrics)
+
+    result = finetune(start, own, trust=True, callbacks=[Logged()])
+    assert "train/policy_q" in logged
     assert set(result.after) == {"AG off"}
     assert any(name.startswith("critic.q_network.cells.1") for name in weights(result.agent))

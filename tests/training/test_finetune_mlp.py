@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from dtag.errors import UsageError
 from dtag.training.checkpoint import load_agent, read_checkpoint
 from dtag.training.finetune import FinetuneResult, finetune
 from dtag.training.fit import fit
@@ -70,6 +71,20 @@ def test_the_offline_critic_goes_on_and_both_networks_learn(
     assert before.keys() == after.keys()
     moved = {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert moved == {"policy", "critic"}
+
+
+def test_a_critic_that_meant_something_else_is_refused_and_may_be_begun_anew(
+    starts: dict[str, Path], tmp_path: Path
+) -> None:
+    words = ["critic.model.discount=0.9", "critic.model.layer_norm=true"]
+    with pytest.raises(UsageError, match=r"discount 0\.99, here 0\.9 and layer_norm False, here True") as raised:
+        run(starts["td3_bc"], "td3_bc", tmp_path, "other", words)
+    assert "(critic.model.discount=0.99 critic.model.layer_norm=false)" in str(raised.value)
+    with pytest.raises(UsageError, match=r"critic\.model\.model\.discount=0\.99\)"):
+        run(starts["iql"], "iql", tmp_path, "other", ["critic.model.model.discount=0.9"])
+    said: list[str] = []
+    run(starts["td3_bc"], "td3_bc", tmp_path, "new", [*words, "online.keep_critic=false"], report=said.append)
+    assert "critic: new, because online.keep_critic is off; its first gradients are noise" in said
 
 
 def test_the_offline_critics_weights_are_what_learning_starts_from(starts: dict[str, Path], tmp_path: Path) -> None:

@@ -72,6 +72,10 @@ def test_a_policy_alone_takes_critics_when_it_is_validated(run: Any, tmp_path: P
     twice = validate(alone.agent, [f"critic.ckpt={run.critic}+{run.critic}"], trust=True)
     assert one.rows[0]["return"] == alone.rows[0]["return"]
     assert one.rows[1]["q_gain"] > 0
+    off = fit(line_config(store_line(), tmp_path, critic=None, ag=None, name="off"))
+    lent = validate(off.agent, [f"critic.ckpt={run.critic}"], trust=True)
+    assert set(lent.summary) == {"AG off", "AG on"}  # it is attached to be climbed
+    assert set(validate(off.agent, [f"critic.ckpt={run.critic}", "ag=null"], trust=True).summary) == {"AG off"}
     assert [row["return"] for row in twice.rows] == pytest.approx([row["return"] for row in one.rows], rel=1e-3)
 
 

@@ -97,6 +97,35 @@ def test_the_critic_learns_delay_times_a_step_and_everything_moves_once(tmp_path
     assert watch.policy_gradients_in_critic == 0
 
 
+@pytest.mark.parametrize("delay", [1, 3])
+def test_a_step_is_critic_policy_targets_and_then_the_critic_on_batches_of_its_own(tmp_path: Path, delay: int) -> None:
+    """METHODS' invariant: targets move on the policy's steps alone, which learn from the first batch."""
+    order: list[tuple[str, torch.Tensor | None]] = []
+
+    class Order(Callback):
+        def on_train_start(self, trainer: Any, module: PolicyModule) -> None:
+            for name in ("_critic_step", "_policy_step", "_move_targets"):
+                setattr(module, name, self.noting(name, getattr(module, name)))
+
+        def noting(self, name: str, original: Any) -> Any:
+            def noted(*args: Any) -> Any:
+                order.append((name, args[0].states if args else None))
+                return original(*args)
+
+            return noted
+
+    made = {**config(tmp_path), "critic": live(delay)}
+    made["train"] = {**made["train"], "n_steps": 4}
+    fit(made, callbacks=[Order()])
+    step = ["_critic_step", "_policy_step", "_move_targets", *["_critic_step"] * (delay - 1)]
+    assert [name for name, _ in order] == step * 4
+    for at in range(0, len(order), len(step)):
+        (_, first), (_, of_policy), _, *others = order[at : at + len(step)]
+        assert first is not None
+        assert torch.equal(first, of_policy)
+        assert all(batch.shape == first.shape and not torch.equal(batch, first) for _, batch in others)
+
+
 def test_the_targets_move_by_polyak_towards_their_networks(tmp_path: Path) -> None:
     class Check(Callback):
         def on_train_start(self, trainer: Any, module: PolicyModule) -> None:
