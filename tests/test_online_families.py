@@ -183,18 +183,19 @@ def check_what_was_learnt_from(collector: Collector, config: dict[str, Any]) -> 
     for episode in range(collector.n_episodes):
         slot = (collector.n_offline + episode) % buffer.capacity
         length, learnt, total = int(buffer.lengths[slot]), [], 0.0
+        rows = buffer.rows_of(torch.tensor([slot])).tolist()
         state, _ = environment.reset(seed=config["online"]["seed"] + episode)
         for t in range(length):
-            np.testing.assert_allclose(buffer.states[slot, t].numpy(), spec.normalize(state), atol=1e-4)
-            state, reward, terminated, truncated, _ = environment.step(buffer.actions[slot, t].numpy())
+            np.testing.assert_allclose(buffer.states[rows[t]].numpy(), spec.normalize(state), atol=1e-4)
+            state, reward, terminated, truncated, _ = environment.step(buffer.actions[rows[t]].numpy())
             learnt.append((reward + shift) / divisor)
             total += reward
-            assert float(buffer.rewards[slot, t]) == pytest.approx(learnt[-1], rel=1e-5, abs=1e-6)
-            assert bool(buffer.terminated[slot, t]) == terminated
+            assert float(buffer.rewards[rows[t]]) == pytest.approx(learnt[-1], rel=1e-5, abs=1e-6)
+            assert bool(buffer.terminated[rows[t]]) == terminated
             assert (terminated or truncated) == (t == length - 1)
-        np.testing.assert_allclose(buffer.states[slot, length].numpy(), spec.normalize(state), atol=1e-4)
+        np.testing.assert_allclose(buffer.states[rows[length]].numpy(), spec.normalize(state), atol=1e-4)
         counted = sum(learnt) if config["data"]["shaped_returns"] else total
-        assert float(buffer.returns_to_go[slot, 0]) == pytest.approx(counted / scale, rel=1e-4, abs=1e-6)
+        assert float(buffer.returns_to_go[rows[0]]) == pytest.approx(counted / scale, rel=1e-4, abs=1e-6)
         assert float(buffer.returns()[slot]) == pytest.approx(total, rel=1e-3, abs=1e-3)
         last = torch.tensor([slot]), torch.tensor([length - 1])
         following = buffer.gather(*last).following

@@ -1,6 +1,6 @@
 """A replay buffer of whole trajectories: what an online policy and its critic learn from.
 
-Letters: C slots, T steps a slot has room for, S state dim, A action dim, B batch, K context steps.
+Letters: C slots, N rows of steps, S state dim, A action dim, B batch, K context steps.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Draw = Literal["length", "return"]
 
 
 class ReplayBuffer:
-    """The latest `capacity` trajectories, one to a slot, in arrays laid out once.
+    """The latest `capacity` trajectories, one to a slot, their steps packed in arrays laid out once.
 
     Slots are filled in order and then overwritten in the same order, first in, first out; filled first from offline data
     in ascending order of return, it forgets the worst of them first (paper 2's code; Zheng et al. 2022, Alg. 1).
@@ -30,8 +30,9 @@ class ReplayBuffer:
     weighting: "return" draws a trajectory with probability proportional to its return instead (PDT), lifted where the
     lowest is below 0 so that it is 0. future_steps: see SegmentSampler.
 
-    States are kept normalised by `spec`, which is the offline data's and does not move. T grows if a longer episode
-    comes.
+    States are kept normalised by `spec`, which is the offline data's and does not move. A trajectory of L steps lies in
+    L + 1 rows on end, the last for the state it ended in; the rows are a ring that is overwritten as slots are. room: rows
+    laid out at first; there will be more if that is too little.
     """
 
     def __init__(
@@ -39,27 +40,26 @@ class ReplayBuffer:
         capacity: int,
         spec: DataSpec,
         *,
-        length: int,
+        room: int,
         context_length: int,
         weighting: Draw = "length",
         future_steps: int = 0,
     ) -> None:
-        if capacity < 1 or length < 1:
-            raise ValueError(f"a replay buffer needs room: capacity={capacity}, length={length}")
+        if capacity < 1 or room < 1:
+            raise ValueError(f"a replay buffer needs room: capacity={capacity}, room={room}")
         self.capacity, self.spec, self.context_length = capacity, spec, context_length
         self.weighting, self.future_steps = weighting, future_steps
         self.n_added = 0  # trajectories, ever
-        self.lengths = torch.zeros(capacity, dtype=torch.long)
-        self._lay_out(length)
+        self.oldest = 0  # the number of the oldest that is held, counted as n_added is
+        self.lengths, self.begins = torch.zeros(2, capacity, dtype=torch.long)  # (C,), by slot
+        self.has_final_state = torch.zeros(capacity, dtype=torch.bool)
+        self._lay_out(room)
 
-    def _lay_out(self, length: int) -> None:
-        shape = (self.capacity, length)
-        self.length = length
-        self.states = torch.zeros(self.capacity, length + 1, self.spec.state_dim)  # the last one's next state as well
-        self.actions = torch.zeros(*shape, self.spec.action_dim)
-        self.rewards, self.returns_to_go = torch.zeros(shape), torch.zeros(shape)
-        self.terminated = torch.zeros(shape, dtype=torch.bool)
-        self.has_final_state = torch.zeros(self.capacity, dtype=torch.bool)
+    def _lay_out(self, room: int) -> None:
+        self.room = room
+        self.states, self.actions = torch.zeros(room, self.spec.state_dim), torch.zeros(room, self.spec.action_dim)
+        self.rewards, self.returns_to_go = torch.zeros(2, room)
+        self.terminated = torch.zeros(room, dtype=torch.bool)
 
     @property
     def n_trajectories(self) -> int:
@@ -72,7 +72,7 @@ class ReplayBuffer:
     def returns(self) -> Tensor:
         """(n_trajectories,) raw return of each trajectory held, by slot."""
         held = slice(self.n_trajectories)
-        raw = self.spec.raw_returns(self.returns_to_go[held, 0].numpy(), self.lengths[held].numpy())
+        raw = self.spec.raw_returns(self.returns_to_go[self.begins[held]].numpy(), self.lengths[held].numpy())
         return torch.from_numpy(np.asarray(raw))
 
     def add(self, trajectories: Trajectories) -> None:
@@ -80,28 +80,59 @@ class ReplayBuffer:
         dims = (trajectories.state_dim, trajectories.action_dim)
         if dims != (self.spec.state_dim, self.spec.action_dim):
             raise DataError(f"trajectories of (state, action) dims {dims} do not fit a buffer of {self.spec.info.id}")
-        longest = int(trajectories.lengths.max())
-        if longest > self.length:
-            self._grow(longest)
         states, final = (self.spec.normalize(x) for x in (trajectories.states, trajectories.final_states))
         returns_to_go = self.spec.scaled_returns_to_go(trajectories)
         rewards = (trajectories.rewards * self.spec.reward_scale + self.spec.reward_shift).astype(np.float32)
+        columns = (states, trajectories.actions, rewards, returns_to_go, trajectories.terminated)
         for episode in np.flatnonzero(trajectories.complete):
             at = slice(trajectories.offsets[episode], trajectories.offsets[episode + 1])
-            slot, length = self.n_added % self.capacity, int(trajectories.lengths[episode])
-            for own, values in (
-                (self.states, states),
-                (self.actions, trajectories.actions),
-                (self.rewards, rewards),
-                (self.returns_to_go, returns_to_go),
-                (self.terminated, trajectories.terminated),
-            ):
-                own[slot] = 0
-                own[slot, :length] = torch.from_numpy(np.array(values[at]))
-            self.states[slot, length] = torch.from_numpy(final[episode])
-            self.has_final_state[slot] = bool(trajectories.has_final_state[episode])
-            self.lengths[slot] = length
-            self.n_added += 1
+            row = self._append(int(trajectories.lengths[episode]), bool(trajectories.has_final_state[episode]))
+            for name, values in zip(_PER_STEP, columns, strict=True):
+                getattr(self, name)[row : row + at.stop - at.start] = torch.from_numpy(np.array(values[at]))
+            self.states[row + at.stop - at.start] = torch.from_numpy(final[episode])
+
+    def _append(self, length: int, has_final_state: bool) -> int:
+        """The first row of a new trajectory, whose steps are still to be written; the oldest goes where all slots are full."""
+        if self.n_added - self.oldest == self.capacity:
+            self.oldest += 1
+        row = self._free_rows(length + 1)
+        slot = self.n_added % self.capacity
+        self.lengths[slot], self.begins[slot], self.has_final_state[slot] = length, row, has_final_state
+        self.n_added += 1
+        return row
+
+    def _free_rows(self, n: int) -> int:
+        """Where n rows on end are free: behind the newest trajectory, or in front of all."""
+        if self.n_added == self.oldest:
+            if n > self.room:
+                self._lay_out(n)
+            return 0
+        newest, oldest = (self.n_added - 1) % self.capacity, self.oldest % self.capacity
+        head, tail = int(self.begins[newest] + self.lengths[newest]) + 1, int(self.begins[oldest])
+        wrapped = self.begins[newest] < self.begins[oldest]
+        if (tail if wrapped else self.room) - head >= n:
+            return head
+        if not wrapped and tail >= n:
+            return 0
+        return self._repack(n)
+
+    def _repack(self, n: int) -> int:
+        """Everything in arrays twice as long, or what n more rows ask for, in order from the first row; the row behind."""
+        slots = torch.arange(self.oldest, self.n_added) % self.capacity
+        held = {name: getattr(self, name)[self.rows_of(slots)] for name in _PER_STEP}
+        used = len(held["rewards"])
+        self._lay_out(max(2 * self.room, used + n))
+        for name, values in held.items():
+            getattr(self, name)[:used] = values
+        sizes = self.lengths[slots] + 1
+        self.begins[slots] = sizes.cumsum(0) - sizes
+        return used
+
+    def rows_of(self, slots: Tensor) -> Tensor:
+        """All rows of the slots' trajectories, L + 1 each, one behind the other."""
+        bounds = zip(self.begins[slots].tolist(), self.lengths[slots].tolist(), strict=True)
+        parts = [torch.arange(begin, begin + length + 1) for begin, length in bounds]
+        return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.long)
 
     def fill_from(self, trajectories: Trajectories) -> None:
         """The complete episodes of highest return, worst first, so that the worst are the first to be overwritten."""
@@ -135,13 +166,12 @@ class ReplayBuffer:
         remaining = (self.lengths[slots] - starts).unsqueeze(1)
         mask = offsets < remaining  # (B, K)
         steps = starts.unsqueeze(1) + torch.minimum(offsets, remaining - 1)
-        rows, valid = slots.unsqueeze(1) * self.length + steps, mask.unsqueeze(2)
-        state_rows = slots.unsqueeze(1) * (self.length + 1) + steps
+        rows, valid = self.begins[slots].unsqueeze(1) + steps, mask.unsqueeze(2)
         last = steps == self.lengths[slots].unsqueeze(1) - 1
         terminated = _take(self.terminated, rows)
-        after = _take(self.returns_to_go, (rows + 1).clamp(max=self.capacity * self.length - 1)) * ~last
+        after = _take(self.returns_to_go, rows + 1) * ~last
         return SegmentBatch(
-            states=_take(self.states, state_rows) * valid,
+            states=_take(self.states, rows) * valid,
             actions=_take(self.actions, rows) * valid,
             returns_to_go=(_take(self.returns_to_go, rows) * mask).unsqueeze(2),
             timesteps=steps * mask,
@@ -150,7 +180,7 @@ class ReplayBuffer:
             following=Following(
                 rewards=_take(self.rewards, rows) * mask,
                 terminated=(terminated & mask).float(),
-                states=_take(self.states, state_rows + 1) * valid,
+                states=_take(self.states, rows + 1) * valid,
                 returns_to_go=(after * mask).unsqueeze(2),
                 timesteps=(steps + 1) * mask,
                 known=mask & (~last | terminated | self.has_final_state[slots].unsqueeze(1)),
@@ -162,51 +192,41 @@ class ReplayBuffer:
         """The F steps behind the segments; remaining (B, 1): steps from the segment's first on."""
         offsets = self.context_length + torch.arange(self.future_steps)
         mask = offsets < remaining  # (B, F)
-        steps, valid = starts.unsqueeze(1) + offsets * mask, mask.unsqueeze(2)
-        return Future(
-            states=_take(self.states, slots.unsqueeze(1) * (self.length + 1) + steps) * valid,
-            actions=_take(self.actions, slots.unsqueeze(1) * self.length + steps) * valid,
-            mask=mask,
-        )
+        rows, valid = (self.begins[slots] + starts).unsqueeze(1) + offsets * mask, mask.unsqueeze(2)
+        return Future(states=_take(self.states, rows) * valid, actions=_take(self.actions, rows) * valid, mask=mask)
+
+    def episodes(self, slots: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """states (n, T + 1, S), rewards (n, T) and terminated (n, T) of whole trajectories, zeros behind their ends."""
+        lengths = self.lengths[slots].unsqueeze(1)
+        steps = torch.arange(int(lengths.max()) + 1)
+        rows, held = self.begins[slots].unsqueeze(1) + torch.minimum(steps, lengths), steps <= lengths
+        acted = (held & (steps < lengths))[:, :-1]
+        states = _take(self.states, rows) * held.unsqueeze(2)
+        rewards, terminated = (_take(x, rows[:, :-1]) * acted for x in (self.rewards, self.terminated))
+        return states, rewards, terminated
 
     def state_dict(self, since: int = 0) -> dict[str, Any]:
         """Plain tensors of what was added since the first `since` trajectories; those are the offline data's to restore."""
-        newest = range(max(since, self.n_added - self.capacity), self.n_added)
-        slots = torch.tensor([index % self.capacity for index in newest], dtype=torch.long)
-        longest = int(self.lengths[slots].max()) if len(slots) else 0
-        kept = {name: getattr(self, name)[slots, :longest].clone() for name in _PER_STEP}
-        final = self.states[slots, self.lengths[slots]] if len(slots) else self.states[slots, 0]
-        per_slot = {name: getattr(self, name)[slots].clone() for name in ("lengths", "has_final_state")}
-        return {**kept, **per_slot, "final_states": final.clone(), "n_added": self.n_added}
+        slots = torch.arange(max(since, self.oldest), self.n_added) % self.capacity
+        kept = {name: getattr(self, name)[self.rows_of(slots)] for name in _PER_STEP}
+        per_slot = {name: getattr(self, name)[slots] for name in ("lengths", "has_final_state")}
+        return {**kept, **per_slot, "n_added": self.n_added}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what `state_dict` gave, over a buffer that holds the offline data as it did then."""
-        if state["rewards"].shape[1] > self.length:
-            self._grow(int(state["rewards"].shape[1]))
         first = state["n_added"] - len(state["lengths"])
-        for row, index in enumerate(range(first, state["n_added"])):
-            slot, length = index % self.capacity, int(state["lengths"][row])
+        if first > self.n_added:  # all of what is here was overwritten, and some of what came then
+            self.oldest = self.n_added = first
+        ends = (state["lengths"] + 1).cumsum(0).tolist()
+        for end, length, has_final in zip(ends, state["lengths"].tolist(), state["has_final_state"].tolist(), strict=True):
+            row = self._append(length, has_final)
             for name in _PER_STEP:
-                getattr(self, name)[slot] = 0
-                getattr(self, name)[slot, :length] = state[name][row, :length]
-            self.states[slot, length] = state["final_states"][row]
-            for name in ("lengths", "has_final_state"):
-                getattr(self, name)[slot] = state[name][row]
-        self.n_added = state["n_added"]
-
-    def _grow(self, length: int) -> None:
-        before = {name: getattr(self, name) for name in _PER_STEP}
-        has_final_state = self.has_final_state
-        self._lay_out(length)
-        self.has_final_state = has_final_state
-        for name, values in before.items():
-            getattr(self, name)[:, : values.shape[1]] = values
+                getattr(self, name)[row : row + length + 1] = state[name][end - length - 1 : end]
 
 
 _PER_STEP = ("states", "actions", "rewards", "returns_to_go", "terminated")
 
 
 def _take(values: Tensor, rows: Tensor) -> Tensor:
-    """values (C, T, ...) at flat rows (B, K) -> (B, K, ...)"""
-    flat = values.flatten(0, 1)
-    return flat.index_select(0, rows.flatten()).view(*rows.shape, *flat.shape[1:])
+    """values (N, ...) at rows (B, K) -> (B, K, ...)"""
+    return values.index_select(0, rows.flatten()).view(*rows.shape, *values.shape[1:])

@@ -188,10 +188,13 @@ class _Finetune:
     def _collector(self, module: PolicyModule) -> Collector:
         trajectories = self.data.dataset.trajectories
         limit = self.factory.max_episode_steps or self.spec.info.max_episode_steps or 1
+        rows_each = max(limit, int(trajectories.lengths.max())) + 1
+        slots = self.online.replay_trajectories
+        steps = trajectories.n_steps + self.online.n_environment_steps + slots  # a row more for every trajectory
         buffer = ReplayBuffer(
-            self.online.replay_trajectories,
+            slots,
             self.spec,
-            length=max(limit, int(trajectories.lengths.max())),
+            room=min(slots * rows_each, steps) + rows_each,
             context_length=self.data.context_length,
             weighting=self.online.weighting,
             future_steps=self.data.future_steps,

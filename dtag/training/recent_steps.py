@@ -114,14 +114,7 @@ class RecentSteps:
 
     def _estimate(self, module: PolicyModule, slots: Tensor) -> list[Tensor]:
         """Advantages and value targets (n, T)."""
-        buffer, lengths = self.buffer, self.buffer.lengths[slots]
-        longest = int(lengths.max())
-        inputs = (
-            buffer.states[slots, : longest + 1],
-            buffer.rewards[slots, :longest],
-            buffer.terminated[slots, :longest],
-            lengths,
-        )
+        inputs = (*self.buffer.episodes(slots), self.buffer.lengths[slots])
         return [values.cpu() for values in module.critic.estimate(*(x.to(module.device) for x in inputs))]
 
     def _log_prob(self, module: PolicyModule) -> Tensor:

@@ -74,7 +74,7 @@ def collection(size: Mapping[str, int], spec: DataSpec, environments: int) -> Ca
     )
     factory = EnvironmentFactory("Hopper-v5", {"terminate_when_unhealthy": False}, max_episode_steps=STEPS)
     settings = OnlineSettings(environments=environments, target_return=7200.0, updates_per_round=1)
-    buffer = ReplayBuffer(4, spec, length=STEPS, context_length=size["K"])
+    buffer = ReplayBuffer(4, spec, room=4 * (STEPS + 1), context_length=size["K"])
     collector = Collector(buffer, factory, lambda _: agent, settings, seed=0)
     return lambda: collector.collect(agent)
 
@@ -100,7 +100,7 @@ def update(size: Mapping[str, int], spec: DataSpec) -> Callable[[], None]:
     alone.optimizers, alone.lr_schedulers = lambda: own, lambda: schedulers
     alone.manual_backward = torch.Tensor.backward
     data = hopper_like(BUFFER_STEPS).trajectories
-    buffer = ReplayBuffer(data.n_episodes, spec, length=EPISODE, context_length=size["K"])
+    buffer = ReplayBuffer(data.n_episodes, spec, room=data.n_steps + data.n_episodes, context_length=size["K"])
     buffer.fill_from(data)
     generator = torch.Generator().manual_seed(0)
     return lambda: module.training_step(buffer.sample(DELAY * size["batch"], generator), 0)

@@ -14,18 +14,18 @@ from tests.reference.naive_episodes import following, segment, split
 LENGTHS, ENDINGS = [5, 1, 8, 3, 2, 6], "tltltl"
 
 
-def buffer(capacity: int = 6, *, k: int = 4, length: int = 8, data_spec=None) -> ReplayBuffer:
-    return ReplayBuffer(capacity, data_spec or spec(), length=length, context_length=k)
+def buffer(capacity: int = 6, *, k: int = 4, room: int = 40, data_spec=None) -> ReplayBuffer:
+    return ReplayBuffer(capacity, data_spec or spec(), room=room, context_length=k)
 
 
 @pytest.mark.parametrize("shaped", [False, True])
 @pytest.mark.parametrize("next_states", [True, False])
-@pytest.mark.parametrize("length", [8, 20])
+@pytest.mark.parametrize("room", [1, 31, 100])
 @pytest.mark.parametrize("k", [1, 3, 10])
-def test_every_segment_and_what_follows_it_equals_the_naive_loop(k, length, next_states, shaped):
+def test_every_segment_and_what_follows_it_equals_the_naive_loop(k, room, next_states, shaped):
     data = episodes(LENGTHS, ENDINGS, next_states=next_states)
     own = spec(reward_scale=3.0, reward_shift=-1.0, shaped_returns=shaped)
-    ours = buffer(k=k, length=length, data_spec=own)
+    ours = buffer(k=k, room=room, data_spec=own)
     ours.add(data)
     np.testing.assert_allclose(ours.returns().numpy(), data.returns, rtol=1e-4, atol=1e-4)  # raw whatever is counted
     for e, episode in enumerate(split(data)):
@@ -57,11 +57,13 @@ def test_a_trajectory_is_drawn_as_often_as_it_is_long_and_at_any_step():
     ours = buffer(k=1)
     ours.add(episodes(LENGTHS, ENDINGS))
     rows = ours.sample(50_000, torch.Generator().manual_seed(0)).rows[:, 0]
-    counts = torch.bincount(rows, minlength=48).view(6, 8).double()
-    for slot, length in enumerate(LENGTHS):
-        expected = 50_000 / sum(LENGTHS)
-        assert not counts[slot, length:].any()
-        assert torch.allclose(counts[slot, :length], torch.full((length,), expected).double(), rtol=0.12)
+    counts = torch.bincount(rows, minlength=40).double()
+    drawn = torch.zeros(40, dtype=torch.bool)
+    for begin, length in zip(ours.begins.tolist(), LENGTHS, strict=True):
+        drawn[begin : begin + length] = True  # the row behind holds the state it ended in
+        expected = torch.full((length,), 50_000 / sum(LENGTHS)).double()
+        assert torch.allclose(counts[begin : begin + length], expected, rtol=0.12)
+    assert not counts[~drawn].any()
 
 
 def test_the_oldest_goes_first_and_of_offline_data_the_worst():
@@ -97,16 +99,43 @@ def test_nothing_of_a_longer_predecessor_is_left_in_a_slot():
             assert all(torch.equal(a, b) for a, b in zip(mine, other, strict=True))
 
 
-def test_it_grows_for_a_longer_episode_and_keeps_what_it_had():
-    ours, roomy = buffer(3, k=5, length=4), buffer(3, k=5, length=9)
-    for of in (ours, roomy):
-        of.add(episodes([4, 3], "tl"))
-        of.add(episodes([9], "t", seed=3))
-    assert ours.length == 9
-    slots, starts = torch.tensor([0, 1, 2, 2]), torch.tensor([1, 0, 0, 7])
-    for mine, other in zip(ours.gather(slots, starts), roomy.gather(slots, starts), strict=True):
-        if isinstance(mine, torch.Tensor):
-            assert torch.equal(mine, other)
+@pytest.mark.parametrize("capacity", [1, 2, 5])
+@pytest.mark.parametrize("room", [1, 12, 17, 30, 200])
+def test_its_rows_are_a_ring_that_nothing_in_it_suffers_from(room, capacity):
+    """Against a list of the latest episodes, after each of 60 of random lengths."""
+    ours = buffer(capacity, k=3, room=room)
+    lengths = np.random.default_rng(room).integers(1, 9, 60).tolist()
+    kept: list[ReplayBuffer] = []
+    for index, length in enumerate(lengths):
+        own = episodes([length], "tl"[index % 2], seed=index)
+        ours.add(own)
+        alone = buffer(1, k=3)
+        alone.add(own)
+        kept = [*kept, alone][-capacity:]
+        rows = ours.rows_of(torch.arange(len(kept)))
+        assert len(set(rows.tolist())) == len(rows) <= ours.room
+        for back, expected in enumerate(reversed(kept)):
+            slot = torch.tensor([(index - back) % capacity])
+            starts = torch.arange(int(ours.lengths[slot]))
+            batch, other = ours.gather(slot.repeat(len(starts)), starts), expected.gather(0 * starts, starts)
+            for name in ("states", "actions", "returns_to_go", "mask", "timesteps"):
+                assert torch.equal(getattr(batch, name), getattr(other, name)), (index, back, name)
+            assert all(torch.equal(a, b) for a, b in zip(batch.following, other.following, strict=True)), (index, back)
+    assert ours.room <= max(room, 4 * capacity * 10)  # it doubles at most
+
+
+def test_whole_episodes_have_zeros_behind_their_ends():
+    ours = buffer()
+    ours.add(episodes(LENGTHS, ENDINGS))
+    states, rewards, terminated = ours.episodes(torch.tensor([3, 1, 0]))
+    assert (states.shape, rewards.shape, terminated.shape) == ((3, 6, 3), (3, 5), (3, 5))
+    for row, slot in enumerate((3, 1, 0)):
+        length, rows = LENGTHS[slot], ours.rows_of(torch.tensor([slot]))
+        assert torch.equal(states[row, : length + 1], ours.states[rows])
+        assert torch.equal(rewards[row, :length], ours.rewards[rows[:-1]])
+        assert terminated[row].tolist() == [t == length - 1 and ENDINGS[slot] == "t" for t in range(5)]
+        assert not states[row, length + 1 :].any()
+        assert not rewards[row, length:].any()
 
 
 @pytest.mark.parametrize("n_online", [0, 1, 3, 9])
@@ -122,8 +151,11 @@ def test_what_was_added_online_is_saved_and_the_rest_comes_from_the_data_again(n
     assert len(state["lengths"]) == min(n_online, 4)
     after.load_state_dict(state)
     assert (after.n_added, after.n_steps) == (before.n_added, before.n_steps)
-    for name in ("states", "actions", "rewards", "returns_to_go", "terminated", "lengths", "has_final_state"):
+    for name in ("lengths", "has_final_state"):
         assert torch.equal(getattr(after, name), getattr(before, name)), name
+    for name in ("states", "actions", "rewards", "returns_to_go", "terminated"):
+        rows = (of.rows_of(torch.arange(of.n_trajectories)) for of in (before, after))
+        assert torch.equal(*(getattr(of, name)[at] for of, at in zip((before, after), rows, strict=True))), name
     batches = [of.sample(32, torch.Generator().manual_seed(1)) for of in (before, after)]
     assert torch.equal(batches[0].states, batches[1].states)
 

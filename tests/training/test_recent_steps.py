@@ -47,7 +47,7 @@ def module(losses=None, head: str = "squashed", critic=None) -> PolicyModule:
 
 def source(n_steps: int = 0, capacity: int = 20) -> RecentSteps:
     """A buffer of two offline episodes and six collected ones."""
-    buffer = ReplayBuffer(capacity, spec(), length=8, context_length=K)
+    buffer = ReplayBuffer(capacity, spec(), room=9 * capacity, context_length=K)
     buffer.add(episodes(OFFLINE, "tl", seed=1))
     made = RecentSteps(buffer, n_steps=n_steps)
     buffer.add(episodes(LENGTHS, ENDINGS))
@@ -64,7 +64,8 @@ def test_every_step_of_the_round_lies_in_exactly_one_segment(seed):
     begin(recent, seed=seed)
     batch = recent.gather(torch.arange(len(recent.slots)))
     rows = batch.rows[batch.mask].tolist()
-    expected = [8 * (2 + slot) + step for slot, length in enumerate(LENGTHS) for step in range(length)]
+    begins = recent.buffer.begins.tolist()
+    expected = [begins[2 + episode] + step for episode, length in enumerate(LENGTHS) for step in range(length)]
     assert sorted(rows) == expected
     assert recent.n_held == sum(LENGTHS)
 
@@ -101,8 +102,9 @@ def test_advantages_and_targets_are_those_of_whole_episodes(n_new):
     batch = recent.gather(torch.arange(len(recent.slots)))
     for b, (slot, start) in enumerate(zip(recent.slots.tolist(), recent.starts.tolist(), strict=True)):
         length = int(buffer.lengths[slot])
-        values = own.critic.value(buffer.states[slot, : length + 1]).tolist()
-        episode = buffer.rewards[slot, :length].tolist(), values, bool(buffer.terminated[slot, length - 1])
+        rows = buffer.rows_of(torch.tensor([slot]))
+        values = own.critic.value(buffer.states[rows]).tolist()
+        episode = buffer.rewards[rows[:length]].tolist(), values, bool(buffer.terminated[rows[length - 1]])
         for k in range(K):
             target = lambda_return(*episode, start + k, 0.9, 0.7) if batch.mask[b, k] else 0.0
             value = values[start + k] if batch.mask[b, k] else 0.0
