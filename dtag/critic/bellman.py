@@ -23,7 +23,8 @@ class BellmanCritic(TargetNetwork, nn.Module):
     """Q_1..n with L = sum_i mean[ (Q_i(s, a) - y)^2 ] (+ penalty),  y = r + discount (1 - terminated) rule(s')
     (paper 2, eq. 3; paper 1, eq. 3).
 
-    Paper 2's reflective critic: Q sees (s_t, a_t) alone, at every position of a segment.
+    Paper 2's reflective critic: Q sees (s_t, a_t) alone, at every position of a segment. The mean is over valid steps;
+    paper 2's code divides by B x K, padding included.
     rule: for the value of s', see target_rules. penalty: CQL's, or null. hidden: tuple of layer widths.
     n_q: 2 are the usual twins. layer_norm: see EnsembleMLP; paper 2 has it everywhere but in MuJoCo. discount: per
     step. polyak: share of the online weights, and of the policy's, that enters the targets after each policy step.

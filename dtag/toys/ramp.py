@@ -89,7 +89,11 @@ class RecordAction(Callback):
 
 
 def run_ramp(folder: Path, method: str, seed: int, overrides: Sequence[str] = ()) -> RampResult:
-    """Pre-train one of METHODS on the offline actions, then fine-tune it on its own rollouts."""
+    """Pre-train one of METHODS on the offline actions, then fine-tune it on its own rollouts.
+
+    Differs from the authors' script: float32; batches are drawn with replacement, as many as an epoch has; ODT+DDPG's
+    critic is of the constant state and the action, theirs of the return asked for and the action; twice the epochs.
+    """
     offline = one_state_episodes("ramp", ramp_actions(seed))
     file = write_npz(offline, folder / "data" / f"ramp-{method.replace('+', '-')}-{seed}.npz")
     config = resolve([CONFIG], [f"data.id={file}", f"seed={seed}", *METHODS[method], *overrides])

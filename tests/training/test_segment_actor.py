@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from dtag.critic.bellman import BellmanCritic
+from dtag.critic.target_rules import TargetPolicy
 from dtag.data.segments import SegmentSampler
 from dtag.policy.decision_transformer import DecisionTransformer
 from dtag.policy.mlp_policy import MLPPolicy
@@ -71,6 +73,28 @@ def test_a_step_without_a_known_next_state_teaches_nothing():
     actor = SegmentActor(policy(), policy(), batch)
     assert len(actor.transitions().rewards) == 6 + 2  # the terminated end of the first stays, the truncated one goes
     assert len(actor.next_action(target=True)) == 6 + 2
+
+
+def test_what_lies_in_padding_teaches_the_critic_nothing():
+    network, batch = policy().eval(), sampler(5).sample(12, torch.Generator().manual_seed(0))
+    assert not batch.mask.all()
+    pad = ~batch.mask
+    dirty = batch._replace(
+        states=batch.states + 9.0 * pad[..., None],
+        actions=batch.actions + 9.0 * pad[..., None],
+        following=batch.following._replace(
+            states=batch.following.states + 9.0 * pad[..., None],
+            rewards=batch.following.rewards + 9.0 * pad,
+            returns_to_go=batch.following.returns_to_go + 9.0 * pad[..., None],
+        ),
+    )
+    torch.manual_seed(0)
+    critic = BellmanCritic(S, (-1.0,) * A, (1.0,) * A, rule=TargetPolicy(noise=0.0), hidden=(8,))
+    losses = []
+    for own in (batch, dirty):
+        actor = SegmentActor(network, network, own)
+        losses.append(critic.loss(actor.transitions(), actor)[0].item())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
 def test_target_and_policy_are_told_apart_asked_without_dropout_and_without_gradient():
