@@ -19,7 +19,8 @@ PAPER_NAMES = {**NAMES, "dt_td3": "TD3+ODT", "dt_ddpg": "DDPG+ODT"}
 # By fine-tuning config (conf/online): what paper 2 calls the method; td3_odt is an environment's file alone.
 ONLINE_NAMES = {
     "td3_bc": "TD3+BC", "iql": "IQL", "odt": "ODT", "pdt": "PDT", "td3": "TD3", "ddpg_odt": "DDPG+ODT", "sac_odt": "SAC+ODT",
-    "iql_odt": "IQL+ODT", "awac_odt": "AWAC+ODT", "awr_odt": "AWR+ODT", "ppo": "PPO", "td3_odt": "TD3+ODT",
+    "iql_odt": "IQL+ODT", "awac_odt": "AWAC+ODT", "awr_odt": "AWR+ODT", "awr": "AWR", "ppo_odt": "PPO+ODT", "ppo": "PPO",
+    "td3_odt": "TD3+ODT",
 }  # fmt: skip
 ORDER = [*NAMES, *(name for name in ONLINE_NAMES if name not in NAMES)]
 
