@@ -88,7 +88,7 @@ TABLE = {
 TERMS = {
     "awac": ("action", {"max_weight": 100, "action": "sample", "temperature": pytest.approx(1 / 3, rel=1e-2)}),
     "adt": ("action", {"beta": 3.0, "max_weight": 100, "distance": "mse", "denominator": "all"}),
-    "cgdt": ("guided", {"warmup": 0, "start": 0, "masked": True}),
+    "cgdt": ("guided", {"coefficient": 0.1, "warmup": 0, "start": 0, "masked": True}),
     "dt_ddpg": ("ddpg", {"weight": 0.1, "q": "q1", "normalize": False}),
     "dt_td3": ("td3", {"weight": 0.1, "q": "q1", "normalize": False}),
     "iql": ("action", {"beta": 3.0, "max_weight": 100, "q": "target_min"}),
