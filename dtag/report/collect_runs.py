@@ -193,10 +193,12 @@ def _display(own: str, names: dict[str, str]) -> str:
 def _with_setting(name: str, setting: str, record: RunRecord) -> tuple[str, str]:
     """(method, base) of an evaluation: "RF+AG" of "RF". What a sweep scored again was named for its refinement."""
     kind, _, more = setting.partition(", ")
+    if record.is_beside_training and (record.own_names or record.is_online):  # replaces neither a sweep's nor "before"
+        more = f"{more}, validated" if more else "validated"
     suffix = f" ({more})" if more else ""
     base, plus, bracket = name.partition(" [")
     tail = plus + bracket + suffix
-    if record.kind == "validate" and record.own_names:
+    if record.kind == "validate" and record.own_names and not record.is_beside_training:
         off = f"{name}, AG off{suffix}"
         return (off, off) if kind == AG_OFF else (name + suffix, off)
     return (base + tail, base + tail) if kind == AG_OFF else (f"{base}+AG{tail}", base + tail)

@@ -42,6 +42,11 @@ class RunRecord:
         return self.kind in ("fit", "finetune")
 
     @property
+    def is_beside_training(self) -> bool:
+        """Whether it is another evaluation, by `dtag validate`, in the folder of the run that trained the agent."""
+        return self.kind == "validate" and RunFolder(self.folder).results.is_file()
+
+    @property
     def is_online(self) -> bool:
         """Whether its agent was fine-tuned online."""
         return bool(self.config.get("online"))

@@ -8,12 +8,21 @@ from pathlib import Path
 
 import pytest
 
+from dtag.config.load import load_config
 from dtag.errors import DtagError, UsageError
 from dtag.report.collect_runs import Collected, collect
 from dtag.report.method_names import NAMES, paper_dataset, shipped_name
 from dtag.report.report_contents import by_status, make_report
 from dtag.report.run_records import find_runs
-from tests.report.example_runs import ORIGIN, REFERENCE, method_config, row, write_grid, write_run
+from tests.report.example_runs import (
+    ORIGIN,
+    REFERENCE,
+    method_config,
+    row,
+    write_finetuning,
+    write_grid,
+    write_run,
+)
 
 
 def _collected(folder: Path) -> Collected:
@@ -51,6 +60,24 @@ def test_an_agent_scored_again_brings_its_refinement_and_not_its_unrefined_episo
     assert found["DT+AG"].base == "DT"
     assert found["DT+AG"].record.rows_file == again / "validate.json"
     assert found["DT+AG"].reference == found["DT"].reference
+
+
+@pytest.mark.parametrize("online", [False, True])
+def test_validating_a_sweeps_run_by_hand_replaces_none_of_its_own_numbers(tmp_path: Path, online: bool) -> None:
+    folder = tmp_path / ("random/td3_odt/seed-0" if online else "medium/rf/seed-0")
+    run = write_finetuning(folder, [(0, 5.0), (100, 20.0)]) if online else write_run(folder, {"AG off": [19.0, 21.0]})
+    rows = [row("AG off", 7, 18.0), row("AG off", 8, 18.0), row("AG on", 7, 30.0), row("AG on", 8, 30.0)]
+    origin = {**ORIGIN, "command": f"dtag validate --ckpt {run.agent} ag.n_steps=5"}
+    config = {**load_config([run.config]), "ag": {"n_steps": 5}}
+    (folder / "validate.json").write_text(json.dumps({"provenance": origin, "config": config, "rows": rows}))
+    collected = _collected(tmp_path)
+    found = {one.method: one.value for one in collected.evaluations}
+    name = "TD3+ODT" if online else "RF"
+    assert found == {name: 20.0, f"{name} (validated)": 18.0, f"{name}+AG (validated)": 30.0}
+    assert collected.notes == []
+    if online:
+        assert [one.before for one in collected.evaluations if one.method == name] == [5.0]
+    assert {one.base for one in collected.evaluations} == {name, f"{name} (validated)"}
 
 
 def test_what_is_unfinished_failed_or_never_started_is_listed(tmp_path: Path) -> None:
