@@ -25,7 +25,7 @@ def load_config(
 
     Mappings merge, everything else replaces; "losses.pg=null" removes a component. A section of a file that names another
     `target` than the one before it starts afresh: the other component's keys mean nothing to it. What it shall keep of them,
-`${earlier:critic.model.discount}` takes from the files before it, where they write that key. `base` is an already
+    `${earlier:critic.model.discount}` takes from the files before it, where they write that key. `base` is an already
     resolved config (a checkpoint's) to start from; a "${" in its texts stays text.
     """
     config = OmegaConf.create(_escape(base or {}))

@@ -86,10 +86,11 @@ class ReplayBuffer:
         columns = (states, trajectories.actions, rewards, returns_to_go, trajectories.terminated)
         for episode in np.flatnonzero(trajectories.complete):
             at = slice(trajectories.offsets[episode], trajectories.offsets[episode + 1])
-            row = self._append(int(trajectories.lengths[episode]), bool(trajectories.has_final_state[episode]))
+            length = int(trajectories.lengths[episode])
+            row = self._append(length, bool(trajectories.has_final_state[episode]))
             for name, values in zip(_PER_STEP, columns, strict=True):
-                getattr(self, name)[row : row + at.stop - at.start] = torch.from_numpy(np.array(values[at]))
-            self.states[row + at.stop - at.start] = torch.from_numpy(final[episode])
+                getattr(self, name)[row : row + length] = torch.from_numpy(np.array(values[at]))
+            self.states[row + length] = torch.from_numpy(final[episode])
 
     def _append(self, length: int, has_final_state: bool) -> int:
         """The first row of a new trajectory, whose steps are still to be written; the oldest goes where all slots are full."""
@@ -200,7 +201,7 @@ class ReplayBuffer:
         lengths = self.lengths[slots].unsqueeze(1)
         steps = torch.arange(int(lengths.max()) + 1)
         rows, held = self.begins[slots].unsqueeze(1) + torch.minimum(steps, lengths), steps <= lengths
-        acted = (held & (steps < lengths))[:, :-1]
+        acted = (steps < lengths)[:, :-1]
         states = _take(self.states, rows) * held.unsqueeze(2)
         rewards, terminated = (_take(x, rows[:, :-1]) * acted for x in (self.rewards, self.terminated))
         return states, rewards, terminated

@@ -91,15 +91,14 @@ class OnlineSettings:
     run at once; a round's number of episodes is rounded up to it. exploration, noise: see RowSettings; "sample" for
     stochastic policies (ODT). target_return: return-to-go to collect with, in the units of eval.target_return, for
     policies without a return model; paper 2 asks for twice the evaluation's. refine: Action Gradient while collecting
-    too, with the critic as it stands. seed: online
-    episode i of the run with seed s is reset with seed + 10,000,000 s + i. evaluate_every, checkpoint_every:
-    in rounds; 0 = only at the end. continue_warmup: the learning rate's warm-up goes on from the checkpoint's step, as
-    in paper 2's code, instead of starting again. truncation_is_terminal: an online time limit ends the bootstrap, as in
-    paper 2's code; for parity with it alone. The value of the state an episode was cut off in is otherwise the critic's,
-    as it is in the offline data. recent_steps: AWR and PPO learn from the last round's episodes
-    and from older ones, collected by this run, while they are together at most so many steps (of those still in the
-    replay buffer); 0 = the last round's alone, which PPO needs. keep_critic: begin with the checkpoint's critic where the
-    networks are the same.
+    too, with the critic as it stands. seed: online episode i of the run with seed s is reset with seed + 10,000,000 s +
+    i. evaluate_every, checkpoint_every: in rounds; 0 = only at the end. continue_warmup: the learning rate's warm-up
+    goes on from the checkpoint's step, as in paper 2's code, instead of starting again. truncation_is_terminal: an
+    online time limit ends the bootstrap, as in paper 2's code; for parity with it alone. The value of the state an
+    episode was cut off in is otherwise the critic's, as it is in the offline data. recent_steps: AWR and PPO learn from
+    the last round's episodes and from older ones, collected by this run, while they are together at most so many steps
+    (of those still in the replay buffer); 0 = the last round's alone, which PPO needs. keep_critic: begin with the
+    checkpoint's critic where the networks are the same.
     """
 
     n_environment_steps: int = 500_000
