@@ -15,7 +15,7 @@ from dtag.evaluation.evaluate import AG_OFF, AG_ON, environment_factory, evaluat
 from dtag.evaluation.scores import EpisodeScores
 from dtag.evaluation.settings import EvaluationSettings
 from dtag.rollout.agent import Agent
-from dtag.rollout.episodes import EpisodePlan, EpisodeRow
+from dtag.rollout.episodes import EpisodePlan, EpisodeRow, Interrupted
 
 KEYS = {AG_OFF: "ag_off", AG_ON: "ag_on"}
 
@@ -27,7 +27,8 @@ class Evaluator(Callback):
     i mod world_size; rows never depend on each other, so any number of ranks reports the same. Logs
     eval/<ag_off|ag_on>/{score,return,length,...} and eval/score, that of the result (AG on, where there is a critic; of
     the first target return), which checkpoints may monitor. rows_file: one JSON line per episode is appended to it; None
-    keeps them in `rows` only. facts: more to write into each line, as it is when the episodes were run.
+    keeps them in `rows` only. stop: see `rollout`; its Interrupted leaves through the Trainer. facts: more to write into
+    each line, as it is when the episodes were run.
     """
 
     def __init__(
@@ -48,13 +49,17 @@ class Evaluator(Callback):
         self.rows: list[dict[str, Any]] = []
         self.episodes: list[EpisodeRow] = []
         self.summary: dict[str, dict[str, dict[str, float]]] = {}
+        self.n_updates: int | None = None  # of the module, at the last evaluation
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.sanity_checking or (self.stop is not None and self.stop()):
+        if trainer.sanity_checking:
             return
+        if self.stop is not None and self.stop():
+            raise Interrupted  # as in the midst of an episode: a caller must not take the last evaluation's rows for these
         with torch.inference_mode(False):  # a tensor made under inference mode could never take part in a gradient
             agent = self.make_agent(pl_module)
         factory = environment_factory(self.settings, agent.spec)
+        self.n_updates = step = int(getattr(pl_module, "n_updates", 0))
         if factory is None:
             return
         plans = self.plans(agent, self.settings)
@@ -66,7 +71,6 @@ class Evaluator(Callback):
         self.summary = self._summarize([row_to_dict(row, agent.spec) for row in episodes], plans, pl_module)
         self._log(trainer, pl_module)
         if self.rows_file is not None and trainer.is_global_zero:
-            step = int(getattr(pl_module, "n_updates", 0))
             with self.rows_file.open("a") as file:
                 file.writelines(json.dumps({"step": step, **self.facts(), **row}) + "\n" for row in self.rows)
 

@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from dtag.config.build import build, targets_named
+from dtag.config.build import build, import_target, targets_named
 from dtag.config.load import load_config
 from dtag.config.schema import check
 from dtag.critic.critic import Critic
 from dtag.data.spec import DataSpec
-from dtag.errors import CheckpointError
+from dtag.errors import CheckpointError, UsageError
 from dtag.rollout.agent import Agent
 from dtag.training.atomic_file import save_atomically
 from dtag.training.experiment import SCHEMA, build_agent, build_networks, spec_arguments
@@ -132,7 +132,19 @@ def read_checkpoint(
 
 def foreign_targets(config: dict[str, Any]) -> list[str]:
     """The import paths in a config that are neither dtag's parts nor torch's layers and optimisers."""
-    return sorted(path for path in targets_named(config) if not path.replace(":", ".").startswith(TRUSTED_PREFIXES))
+    return sorted(path for path in targets_named(config) if not _is_trusted(path.replace(":", ".")))
+
+
+def _is_trusted(path: str) -> bool:
+    """Whether a class or function of a trusted module, defined in one too: a module also holds what it imported."""
+    if not path.startswith(TRUSTED_PREFIXES):
+        return False
+    try:
+        found = import_target(path)  # imports nothing but dtag and torch
+    except UsageError:
+        return True  # there is no such thing, which `build` will say
+    module, name = getattr(found, "__module__", None), getattr(found, "__qualname__", ".")
+    return "." not in name and f"{module}.{name}".startswith(TRUSTED_PREFIXES)
 
 
 def load_agent(

@@ -67,12 +67,16 @@ def finetune(
     """Fine-tune an agent.ckpt online; the same as `dtag finetune`.
 
     config: as `resolve_online` returns it. resume: a fine-tuning run's folder to continue, in place of both; on CPU it
-    ends in the weights of an uninterrupted run. Raises CheckpointError, UsageError, DataError, Stopped after a signal,
-    DtagError when a loss is NaN or the disk is full.
+    ends in the weights of an uninterrupted run, and of a finished one the results are returned as they are. Raises
+    CheckpointError, UsageError, DataError, Stopped after a signal, DtagError when a loss is NaN or the disk is full.
     """
     if resume is not None:
         folder = RunFolder(Path(resume))
         config, checkpoint = read_run_config(folder), folder.start
+        if (results := folder.finished()) is not None:
+            report(f"{folder.path} is finished: these are its results")
+            n_steps = results.get("environment_steps", config["online"]["n_environment_steps"])
+            return FinetuneResult(folder.path, folder.agent, results["before"], results["summary"], n_steps)
     elif config is None or checkpoint is None:
         raise UsageError("fine-tuning needs a checkpoint and a config, or resume")
     else:
@@ -144,8 +148,10 @@ class _Finetune:
             )
         if not self._has_evaluated(evaluator, collector):
             trainer.validate(module, loaders[1], verbose=False)
-        self._save(folder, module, {"before": before, "summary": evaluator.summary, "rows": evaluator.rows})
-        return FinetuneResult(folder.path, folder.agent, before, evaluator.summary, collector.n_environment_steps)
+        n_steps = collector.n_environment_steps
+        results = {"before": before, "summary": evaluator.summary, "rows": evaluator.rows, "environment_steps": n_steps}
+        self._save(folder, module, results)
+        return FinetuneResult(folder.path, folder.agent, before, evaluator.summary, n_steps)
 
     def _module(self) -> PolicyModule:
         agent = agent_of(self.contents, self.contents["config"])
@@ -222,14 +228,7 @@ class _Finetune:
             collector,
             ReturnWarmup(collector, self.data.batch_size, self.config["seed"], self.flag),
             evaluator,
-            BestCheckpoint(
-                dirpath=last.parent,
-                filename="best",
-                monitor=self.train.monitor,
-                mode="max",
-                enable_version_counter=False,
-                auto_insert_metric_name=False,
-            ),
+            BestCheckpoint(folder.best("online"), self.train.monitor),
             LastCheckpoint(last, self.online.updates_per_round + 1, self.flag, "finetune"),
             RoundCheckpoint(last, self.online.checkpoint_every, collector),
             OnlineProgress(collector),
@@ -248,6 +247,7 @@ class _Finetune:
             num_sanity_val_steps=0,
             log_every_n_steps=self.log_every,
             enable_model_summary=False,
+            enable_checkpointing=False,  # Lightning's own, by optimiser steps
         )
 
     def _before(

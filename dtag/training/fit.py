@@ -73,7 +73,8 @@ def fit(
 
     config: as `dtag.training.experiment.resolve` returns it, or any dict of the same keys. stage: "critic" or "policy"
     to run one alone ("policy" needs critic.ckpt, or critic=null). resume: a run's folder to continue, whose own config
-    is used. key: a sub-folder of the run, for several seeds. report: told what goes on, a line at a time.
+    is used; of a finished one the results are returned as they are. key: a sub-folder of the run, for several seeds.
+    report: told what goes on, a line at a time.
 
     Raises UsageError for a wrong config, DataError for wrong data, Stopped after a signal, DtagError when a loss is NaN
     or the disk is full. On CPU a resumed run ends in the weights of an uninterrupted one.
@@ -84,6 +85,9 @@ def fit(
         raise UsageError(
             "the config has an `online` section: it fine-tunes a checkpoint, with `dtag finetune --ckpt ...`"
         )
+    if folder is not None and stage != "critic" and (finished := _finished(folder, config)) is not None:
+        report(f"{folder.path} is finished: these are its results")
+        return finished
     with StopFlag() as flag, warnings.catch_warnings():
         quiet_lightning()
         run = _Run(config, flag, callbacks or [], report)
@@ -98,6 +102,15 @@ def fit(
             raise Stopped(
                 f"stopped; continue with: dtag fit --resume {folder.path}", flag.exit_status or 143
             ) from error
+
+
+def _finished(folder: RunFolder, config: dict[str, Any]) -> FitResult | None:
+    results = folder.finished()
+    if results is None:
+        return None
+    shared = (config["critic"] or {}).get("ckpt")
+    critic = folder.critic if folder.critic.is_file() else Path(shared) if shared else None
+    return FitResult(folder.path, folder.agent, critic, results["summary"], results["rows"])
 
 
 def read_run_config(folder: RunFolder) -> dict[str, Any]:
@@ -227,6 +240,8 @@ class _Run:
             if return_model is not None:
                 return_model.compile()
         trainer = self._fit(module, folder, "policy", self.train.n_steps, self.train.checkpoint_every, evaluator)
+        if evaluator.n_updates != self.train.n_steps:  # evaluate_every is no part of n_steps
+            trainer.validate(module, self.data, verbose=False)
         if live:
             critic = FrozenCritic(module.critic.cpu(), rms_over_data(module.critic, self.data), None)
         if trainer.is_global_zero:
@@ -270,19 +285,10 @@ class _Run:
     ) -> Trainer:
         """Lightning's fit of one stage, continued from its last checkpoint where there is one."""
         last = folder.last(stage)
-        every = self.train.evaluate_every or n_steps
+        every = min(self.train.evaluate_every or n_steps, n_steps) if evaluator is not None else None
         evaluation: list[Callback] = []
         if evaluator is not None:
-            best: dict[str, Any] = {
-                "dirpath": last.parent,
-                "filename": "best",
-                "monitor": self.train.monitor,
-                "mode": "max",
-            }
-            evaluation = [
-                evaluator,
-                BestCheckpoint(**best, enable_version_counter=False, auto_insert_metric_name=False),
-            ]
+            evaluation = [evaluator, BestCheckpoint(folder.best(stage), self.train.monitor)]
         trainer = Trainer(
             default_root_dir=folder.path,
             accelerator=self.train.accelerator,
@@ -296,16 +302,16 @@ class _Run:
             callbacks=[
                 OwnSignals(self.flag),
                 *evaluation,
-                LastCheckpoint(last, checkpoint_every, self.flag),
+                LastCheckpoint(last, checkpoint_every, self.flag, evaluate_every=every or 0),
                 StageProgress(stage, n_steps),
                 *self.callbacks,
             ],
-            val_check_interval=min(every, n_steps) if evaluator is not None else None,
+            val_check_interval=every,
             limit_val_batches=None if evaluator is not None else 0,
             num_sanity_val_steps=0,
             log_every_n_steps=self._log_every(n_steps),
             enable_model_summary=False,
-            enable_checkpointing=evaluator is not None,
+            enable_checkpointing=False,  # Lightning's own, by optimiser steps
         )
         trainer.fit(module, self.data, ckpt_path=last if last.is_file() else None, weights_only=True)
         if module.n_updates != n_steps:

@@ -37,6 +37,17 @@ class RunFolder:
         """Lightning's checkpoint that --resume continues from."""
         return self.path / stage / "last.ckpt"
 
+    def best(self, stage: str) -> Path:
+        """Lightning's checkpoint of the evaluation with the highest `train.monitor`."""
+        return self.path / stage / "best.ckpt"
+
+    def finished(self) -> dict[str, Any] | None:
+        """What results.json holds, the last thing that a run writes; None while there is something left to do."""
+        if not (self.results.is_file() and self.agent.is_file()):
+            return None
+        found: dict[str, Any] = json.loads(self.results.read_text())
+        return found
+
 
 def create_run_folder(config: dict[str, Any], key: str = "") -> RunFolder:
     """Make the folder of a new run and write config and provenance into it.

@@ -102,7 +102,7 @@ def test_without_an_environment_nothing_is_logged() -> None:
     assert evaluator.rows == []
 
 
-def test_a_request_to_stop_interrupts_and_before_the_start_skips() -> None:
+def test_a_request_to_stop_interrupts_before_the_start_too() -> None:
     asked: list[int] = []
 
     def stop_later() -> bool:
@@ -111,7 +111,8 @@ def test_a_request_to_stop_interrupts_and_before_the_start_skips() -> None:
 
     with pytest.raises(Interrupted):
         _validate(Evaluator(lambda _: random_agent(), SETTINGS, stop=stop_later))
-    assert _validate(Evaluator(lambda _: random_agent(), SETTINGS, stop=lambda: True)) == {}
+    with pytest.raises(Interrupted):
+        _validate(Evaluator(lambda _: random_agent(), SETTINGS, stop=lambda: True))
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 5, 9])

@@ -113,6 +113,33 @@ def test_a_run_stopped_at_any_moment_resumes_to_the_same_weights(start: Path, tm
     assert resumed.after == whole.after
 
 
+class InterruptEvaluation(Callback):
+    """Ctrl-C between an evaluation's begin and its first episode: the first, or the last."""
+
+    def __init__(self, at_batch: int) -> None:
+        self.at_batch = at_batch
+
+    def on_validation_start(self, trainer: Any, pl_module: PolicyModule) -> None:
+        if pl_module.n_updates == self.at_batch:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("which", ["first", "last"])
+def test_a_run_stopped_as_an_evaluation_begins_does_it_again(start: Path, tmp_path: Path, which: str) -> None:
+    whole = finetune(start, online_config(start, tmp_path, "whole"), trust=True)
+    n_updates = torch.load(whole.agent, weights_only=True)["step"] - torch.load(start, weights_only=True)["step"]
+    cut = InterruptEvaluation(0 if which == "first" else n_updates)
+    with pytest.raises(Stopped, match="dtag finetune --resume"):
+        finetune(start, online_config(start, tmp_path, "cut"), trust=True, callbacks=[cut])
+    resumed = finetune(None, resume=tmp_path / "online" / "cut")
+    assert resumed.before == whole.before
+    assert resumed.after == whole.after
+    rows = [(run.folder / "episodes.jsonl").read_text() for run in (whole, resumed)]
+    assert rows[0] == rows[1]
+    assert finetune(None, resume=resumed.folder) == resumed
+    assert (resumed.folder / "episodes.jsonl").read_text() == rows[1]
+
+
 class Watch(Callback):
     """Notes the buffer and the counts of optimiser steps after every round."""
 

@@ -128,27 +128,57 @@ def test_a_nan_never_reaches_a_file(tmp_path: Path, network: str, stage: str, af
 
 
 class Terminate(Callback):
-    """Sends this process one SIGTERM at a place where Lightning would look for it next."""
+    """Sends this process one SIGTERM at a place where Lightning would look for it next, from that update on."""
 
-    def __init__(self, hook: str) -> None:
-        self.sent = False
+    def __init__(self, hook: str, n_updates: int = 0) -> None:
+        self.sent, self.n_updates = False, n_updates
         setattr(self, hook, self.send)
 
-    def send(self, *_: Any) -> None:
-        if not self.sent:
+    def send(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
+        if not self.sent and module.n_updates >= self.n_updates:
             self.sent = True
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+@pytest.mark.parametrize("n_updates", [0, 20], ids=["early", "last"])
 @pytest.mark.parametrize("hook", ["on_train_batch_end", "on_validation_batch_start", "on_validation_batch_end"])
-def test_a_terminated_run_says_how_to_go_on_and_is_not_started_twice(tmp_path: Path, hook: str) -> None:
-    config = line_config(store_line(), tmp_path, critic=None)
+def test_a_terminated_run_says_how_to_go_on_and_is_not_started_twice(
+    run: FitResult, tmp_path: Path, hook: str, n_updates: int
+) -> None:
+    config = line_config(store_line(), tmp_path)
+    assert config["train"]["n_steps"] == 20
+    config["critic"]["ckpt"] = str(run.critic)
     with pytest.raises(Stopped, match=r"continue with: dtag fit --resume .*line/run") as stopped:
-        fit(config, callbacks=[Terminate(hook)])
+        fit(config, callbacks=[Terminate(hook, n_updates)])
     assert stopped.value.exit_status == 143
     with pytest.raises(UsageError, match="already holds a run"):
         fit(config)
-    assert fit(config, resume=tmp_path / "line" / "run").agent is not None
+    resumed = fit(config, resume=tmp_path / "line" / "run")
+    assert (resumed.folder / "episodes.jsonl").read_text() == (run.folder / "episodes.jsonl").read_text()
+    assert (resumed.folder / "results.json").read_text() == (run.folder / "results.json").read_text()
+
+
+def test_a_finished_run_that_is_resumed_keeps_its_results(run: FitResult) -> None:
+    before = {path: path.read_bytes() for path in run.folder.rglob("*") if path.is_file()}
+    said: list[str] = []
+    again = fit({}, resume=run.folder, report=said.append)
+    assert again == run
+    assert said == [f"{run.folder} is finished: these are its results"]
+    assert {path: path.read_bytes() for path in run.folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(("n_steps", "every", "steps"), [(25, 10, [10, 20, 25]), (3, 1, [1, 2, 3]), (6, 0, [6])])
+def test_the_last_step_is_evaluated_whatever_evaluate_every_is(
+    tmp_path: Path, n_steps: int, every: int, steps: list[int]
+) -> None:
+    train = {"n_steps": n_steps, "evaluate_every": every}
+    result = fit(line_config(store_line(), tmp_path, critic=None, train=train))
+    rows = [json.loads(line) for line in (result.folder / "episodes.jsonl").read_text().splitlines()]
+    assert list(dict.fromkeys(row["step"] for row in rows)) == steps
+    assert [{"step": n_steps, **row} for row in result.rows] == [row for row in rows if row["step"] == n_steps]
+    scores = {step: np.mean([row["score"] for row in rows if row["step"] == step]) for step in steps}
+    best = torch.load(result.folder / "policy" / "best.ckpt", weights_only=True)
+    assert best["n_updates"] == max(scores, key=lambda step: scores[step])
 
 
 def test_a_run_that_does_not_exist_cannot_be_resumed(tmp_path: Path) -> None:
@@ -179,6 +209,8 @@ def test_a_critic_of_ones_own_is_shared_without_more_ado(tmp_path: Path) -> None
         {"target": "os.system", "command": "touch {file}"},
         {"target": "dtag.training.atomic_file.write_text_atomically", "text": "x", "path": "{file}"},
         {"target": "torch.save", "obj": 1, "f": "{file}"},
+        {"target": "dtag.training.loggers.Path.touch", "self": "{file}"},  # imported by a trusted module
+        {"target": "torch.nn.Module.compile", "self": "{file}"},
     ],
 )
 def test_a_checkpoint_cannot_make_dtag_write_files(run: FitResult, tmp_path: Path, policy: dict[str, Any]) -> None:
