@@ -62,5 +62,5 @@ class ConservativePenalty(nn.Module):
         uniform = low + (high - low) * torch.rand(shape, dtype=batch.actions.dtype, device=batch.actions.device)
         density = (-(high - low).log().sum()).expand(shape[:2]).to(uniform)
         drawn = [actor.sample(self.n_actions), actor.next_sample(self.n_actions)]
-        actions = torch.cat([uniform, *(own for own, _ in drawn)])
+        actions = torch.cat([uniform, *(own.clamp(low, high) for own, _ in drawn)])  # a squashed head's are within
         return actions, torch.cat([density, *(log_prob for _, log_prob in drawn)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from dtag.critic.critic import Critic
@@ -18,12 +20,14 @@ class ActionNLL(nn.Module):
     The second summand and lambda's own loss are EntropyBonus (Zheng et al. 2022, Sec. 3.3; Zhuang et al. 2024).
 
     weight: of this term in the sum. temperature: lambda's start. learning_rate: Adam's, for lambda alone.
-    target_entropy: None = -A. entropy: False drops the entropy term and its temperature.
+    target_entropy: see EntropyBonus. entropy: False drops the entropy term and its temperature.
     """
 
     def __init__(
         self,
         action_dim: int,
+        action_low: Sequence[float] = (),
+        action_high: Sequence[float] = (),
         *,
         weight: float = 1.0,
         entropy: bool = True,
@@ -33,8 +37,11 @@ class ActionNLL(nn.Module):
     ) -> None:
         super().__init__()
         self.weight, self.learning_rate = weight, learning_rate
+        bounds = (action_low, action_high)
         self.bonus = (
-            EntropyBonus(action_dim, temperature=temperature, target_entropy=target_entropy) if entropy else None
+            EntropyBonus(action_dim, *bounds, temperature=temperature, target_entropy=target_entropy)
+            if entropy
+            else None
         )
 
     def forward(self, batch: SegmentBatch, output: PolicyOutput, critic: Critic | None = None) -> tuple[Tensor, Info]:

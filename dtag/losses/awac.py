@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -11,7 +12,7 @@ from dtag.critic.critic import Critic
 from dtag.critic.networks import QChoice
 from dtag.data.segments import SegmentBatch
 from dtag.losses.advantage_weight import advantage_weight
-from dtag.losses.policy_gradient import q_of_segments
+from dtag.losses.policy_gradient import clipped, q_of_segments
 from dtag.losses.term import Info
 from dtag.policy.output import PolicyOutput
 from dtag.reductions.masked_mean import masked_mean
@@ -24,11 +25,14 @@ class AWAC:
     w and both Q carry no gradient. The entropy is a term of its own (EntropyBonus), which w does not touch.
 
     temperature: lambda; CORL has 1/3 for locomotion, 0.1 elsewhere. max_weight: CORL's 100; TD3+ODT's code has 20.
-    action: what Q(s, pi) is taken at, the policy's "mean" or a "sample" (CORL's AWAC). q: see critic.reduce_q.
+    action: what Q(s, pi) is taken at, the policy's "mean" or a "sample" (CORL's AWAC), which is clipped to the action
+    bounds, if given: beyond them Q has seen nothing. q: see critic.reduce_q.
     """
 
     def __init__(
         self,
+        action_low: Sequence[float] = (),
+        action_high: Sequence[float] = (),
         *,
         weight: float = 1.0,
         temperature: float = 1.0 / 3.0,
@@ -39,7 +43,7 @@ class AWAC:
         if temperature <= 0 or max_weight <= 0:
             raise ValueError(f"AWAC: temperature={temperature} and max_weight={max_weight} must be positive")
         self.weight, self.temperature, self.max_weight = weight, temperature, max_weight
-        self.action, self.q = action, q
+        self.action, self.q, self.bounds = action, q, (action_low, action_high)
 
     def __call__(self, batch: SegmentBatch, output: PolicyOutput, critic: Critic | None) -> tuple[Tensor, Info]:
         """The scalar loss; info: advantage and importance, the mean weight."""
@@ -48,7 +52,7 @@ class AWAC:
         if output.distribution is None:
             raise ValueError("AWAC needs a policy with a distribution: head='gaussian' or 'squashed'")
         with torch.no_grad():
-            own = output.action if self.action == "mean" else output.distribution.sample()
+            own = output.action if self.action == "mean" else clipped(output.distribution.sample(), *self.bounds)
             advantage = q_of_segments(critic, batch, batch.actions, self.q) - q_of_segments(critic, batch, own, self.q)
             importance = advantage_weight(advantage, self.temperature, self.max_weight)  # (B, K)
         log_prob = output.distribution.log_prob(batch.actions).sum(-1)

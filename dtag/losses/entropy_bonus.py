@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -22,12 +23,15 @@ class EntropyBonus(nn.Module):
     average over padding too, which for a state-independent std is the same number.
 
     weight: of this term in the sum. temperature: lambda's start. learning_rate: Adam's, for lambda alone.
-    target_entropy: None = -A.
+    target_entropy: None = -A for actions within -1 and 1, the papers' tasks, and the same policy's entropy in other bounds:
+    -A + sum_i log((high_i - low_i) / 2), as likelihoods are of actions in environment units.
     """
 
     def __init__(
         self,
         action_dim: int,
+        action_low: Sequence[float] = (),
+        action_high: Sequence[float] = (),
         *,
         weight: float = 1.0,
         temperature: float = 0.1,
@@ -36,7 +40,8 @@ class EntropyBonus(nn.Module):
     ) -> None:
         super().__init__()
         self.weight, self.learning_rate = weight, learning_rate
-        self.target_entropy = -float(action_dim) if target_entropy is None else target_entropy
+        wider = sum(math.log((high - low) / 2) for low, high in zip(action_low, action_high, strict=True))
+        self.target_entropy = wider - action_dim if target_entropy is None else target_entropy
         # A Parameter, so that it is saved, moved and resumed with the model.
         self.log_temperature = nn.Parameter(torch.tensor(math.log(temperature)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from torch import Tensor
@@ -22,11 +23,14 @@ class PolicyGradient:
 
     weight: alpha. normalize: False drops the denominator, which is TD3+ODT's eq. 2 (q="q1", weight=0.1) and its DDPG
     form; True with q="q1" and weight=2.5 is TD3+BC (Fujimoto & Gu 2021). action: "sample" draws it from the policy
-    (SAC, CQL; add EntropyBonus). q: see critic.reduce_q.
+    (SAC, CQL; add EntropyBonus) and clips it to the action bounds, if given, as a Gaussian head's needs it.
+    q: see critic.reduce_q.
     """
 
     def __init__(
         self,
+        action_low: Sequence[float] = (),
+        action_high: Sequence[float] = (),
         *,
         weight: float = 1.0,
         q: QChoice = "min",
@@ -34,6 +38,7 @@ class PolicyGradient:
         action: Literal["mean", "sample"] = "mean",
     ) -> None:
         self.weight, self.q, self.normalize, self.action = weight, q, normalize, action
+        self.bounds = (action_low, action_high)
 
     def __call__(self, batch: SegmentBatch, output: PolicyOutput, critic: Critic | None) -> tuple[Tensor, Info]:
         """The scalar loss; info: q, Q at the policy's action, and gradient_scale, what its gradient is multiplied by."""
@@ -43,12 +48,17 @@ class PolicyGradient:
         if self.action == "sample":
             if output.distribution is None:
                 raise ValueError("PolicyGradient with action='sample' needs a head with a distribution")
-            actions = output.distribution.rsample()
+            actions = clipped(output.distribution.rsample(), *self.bounds)
         q = q_of_segments(critic, batch, actions, self.q)
         mean = masked_mean(q, batch.mask)
         scale = masked_mean(q.detach().abs(), batch.mask).clamp(min=1e-6).reciprocal() if self.normalize else None
         info = {"q": mean.detach()} if scale is None else {"q": mean.detach(), "gradient_scale": scale}
         return (-mean if scale is None else -mean * scale), info
+
+
+def clipped(actions: Tensor, low: Sequence[float], high: Sequence[float]) -> Tensor:
+    """Actions (..., A) within their bounds (A,); as they are where the bounds are empty."""
+    return actions.clamp(actions.new_tensor(low), actions.new_tensor(high)) if len(low) else actions
 
 
 def q_of_segments(critic: Critic | SegmentCritic, batch: SegmentBatch, actions: Tensor, choice: QChoice) -> Tensor:

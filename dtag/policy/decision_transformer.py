@@ -86,6 +86,7 @@ class DecisionTransformer(nn.Module):
                 if part is not None:
                     part.apply(init_normal)
         self.action_token: Token = ACTION_TOKEN[token_order]
+        self.reads_return = token_order != "sa"
 
     @property
     def predicts_return(self) -> bool:

@@ -41,6 +41,7 @@ class MLPPolicy(nn.Module):
     ) -> None:
         super().__init__()
         self.given = given
+        self.reads_return = given != "state"
         input_dim = {"state": state_dim, "return": 1, "state_return": state_dim + 1}[given]
         layers: list[nn.Module] = []
         for index, (wide, narrow) in enumerate(pairwise([input_dim] + [hidden] * n_layers)):

@@ -11,7 +11,10 @@ from dtag.policy.sequence_model import Window
 
 
 class Policy(Protocol):
-    """Actions from a window of context. predicts_return: whether `predict_return_and_act` may be called."""
+    """Actions from a window of context. predicts_return: whether `predict_return_and_act` may be called.
+
+    A policy that has `reads_return`, and has it True, is refused in a rollout where nobody says or predicts a return.
+    """
 
     @property
     def predicts_return(self) -> bool: ...

@@ -23,6 +23,7 @@ class ReturnCritic(nn.Module):
     """
 
     learns_from = "segments"
+    of_returns = True  # as scaled as the policy's
     log_std_bounds = (-10.0, 2.0)
 
     def __init__(

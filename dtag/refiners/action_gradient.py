@@ -180,6 +180,11 @@ class _Rows(NamedTuple):
     rule: Tensor
 
 
+def rms_name(q: QChoice, kappa: float) -> str:
+    """Under which the root-mean-square action gradient of a Q is kept; kappa belongs to the bounds alone."""
+    return q if kappa == 1.0 or not q.endswith("bound") else f"{q}, kappa={kappa:g}"
+
+
 def action_gradient_rms(q_function: QFunction, states: Tensor, actions: Tensor, batch_size: int = 4096) -> float:
     """sqrt(E_D ||dQ/da||^2), the typical slope of Q in the data, in units of Q per action unit.
 

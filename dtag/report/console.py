@@ -49,6 +49,7 @@ def refinement_in_words(config: dict[str, Any], rms: float) -> str:
 def print_summary(result: Any, config: dict[str, Any], console: Console) -> None:
     """The last evaluation's table and where everything is."""
     from dtag.training.checkpoint import read_checkpoint
+    from dtag.training.experiment import chosen_rms
 
     if result.agent is not None:
         contents = read_checkpoint(result.agent, trust=True)
@@ -58,7 +59,7 @@ def print_summary(result: Any, config: dict[str, Any], console: Console) -> None
             console.print(score_table(result.summary, Reference(**reference) if reference else None, title))
             if config["ag"] is not None and contents["critic"] is not None:
                 console.print(
-                    refinement_in_words(config, contents["action_gradient_rms"].get(config["ag"]["q"], 1.0)),
+                    refinement_in_words(config, chosen_rms(config, contents["action_gradient_rms"])),
                     highlight=False,
                 )
         console.print(f"agent:  {result.agent}", highlight=False, soft_wrap=True)

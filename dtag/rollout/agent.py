@@ -27,6 +27,11 @@ from dtag.rollout.history import History
 from dtag.rollout.latent_noise import LatentNoise
 from dtag.rollout.row_settings import RowSettings
 
+NO_TARGET = (
+    "the policy acts by the return it is to reach, and nothing predicts one: set eval.target_return=RETURN, the raw "
+    "return of a good episode (3600 in Hopper), or give it a return_model"
+)
+
 
 @dataclass(frozen=True)
 class ContextSettings:
@@ -62,8 +67,8 @@ class Agent:
 
     Rows never influence each other: networks run in blocks of exactly `block_size` rows. target_return: initial
     return-to-go, raw unless the spec shapes returns, for a policy without a return model, lowered by the rewards; None
-    where returns are predicted. action_gradient_rms: the data's root-mean-square action gradient of this critic, for
-    eta in rms units.
+    where returns are predicted, and UsageError from acting where they are not. action_gradient_rms: the data's
+    root-mean-square action gradient of this critic, for eta in rms units.
     """
 
     def __init__(
@@ -85,6 +90,7 @@ class Agent:
         self.condition_dim: int = getattr(policy, "condition_dim", 1)
         if self.condition_dim > 1 and context is not None and context.rule != "off":
             raise UsageError("a latent promises no return for the context to follow: set context.rule=off")
+        self.needs_target = needs_target(policy, return_model)
         self.critic, self.refiner = critic, refiner
         self.context = context or ContextSettings()
         self.target_return, self.action_gradient_rms, self.block_size = target_return, action_gradient_rms, block_size
@@ -179,6 +185,7 @@ class Agent:
         elif self.policy.predicts_return:
             predicted, action = self._by_width(rows, available, self.policy.predict_return_and_act)
         else:
+            self._refuse_without_target(rows)
             predicted = (self.remaining[rows] / self.spec.return_scale).float()
         self.history.write_return(rows, predicted)
         lengths = self._context_lengths(rows, available)
@@ -190,6 +197,12 @@ class Agent:
                 rows[shorter], lengths[shorter], lambda window: (self.policy.act(window),)
             )
         return lengths, action
+
+    def _refuse_without_target(self, rows: Tensor) -> None:
+        if not self.needs_target or self.target_return is not None:
+            return
+        if any(self.settings[slot].target_return is None for slot in rows.tolist()):
+            raise UsageError(NO_TARGET)
 
     def _context_lengths(self, rows: Tensor, available: Tensor) -> Tensor:
         rules = [self.settings[slot].context for slot in rows.tolist()]
@@ -248,3 +261,8 @@ class Agent:
 
     def _index(self, values: Sequence[int]) -> Tensor:
         return torch.tensor(list(values), dtype=torch.long, device=self.device)
+
+
+def needs_target(policy: Policy, return_model: ReturnModel | None) -> bool:
+    """Whether somebody has to say how much return is wanted."""
+    return return_model is None and not policy.predicts_return and bool(getattr(policy, "reads_return", False))

@@ -13,7 +13,8 @@ from dtag.config.build import import_target, targets_named
 from dtag.config.signature import signature_of
 from dtag.config.values import is_component
 
-# What of `data` only the policy sees. All else, also what is yet to be added, tells critics apart.
+# What of `data` only the policy sees, where the critic learns from transitions. All else, also what is yet to be added,
+# tells critics apart.
 OF_THE_POLICY = frozenset(
     {
         "context_length",
@@ -43,7 +44,9 @@ def is_trained_before(config: dict[str, Any]) -> bool:
 
 def critic_identity(config: dict[str, Any]) -> dict[str, Any]:
     """All of a config that its critic depends on. Critics of equal identity are the same critic."""
-    data = {name: value for name, value in config["data"].items() if name not in OF_THE_POLICY}
+    model = import_target(config["critic"]["model"]["target"])
+    of_policy = frozenset() if getattr(model, "learns_from", "transitions") == "segments" else OF_THE_POLICY
+    data = {name: value for name, value in config["data"].items() if name not in of_policy}
     return {"critic": {**config["critic"], "ckpt": None}, "data": data, "seed": config["seed"]}
 
 

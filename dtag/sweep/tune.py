@@ -12,7 +12,6 @@ from torch import nn
 
 from dtag.config.build import build
 from dtag.critic.critic import Critic
-from dtag.data.spec import DataSpec
 from dtag.errors import CheckpointError, UsageError
 from dtag.rollout.agent import Agent
 from dtag.rollout.row_settings import RowSettings
@@ -78,7 +77,7 @@ def independent_critic(path: str | Path, agent: Agent, *, trust: bool) -> Critic
     critic: Any = critic_of(contents)
     if critic is None or not hasattr(critic, "q"):
         raise CheckpointError(f"{path} holds no critic with a Q(s, a)")
-    check_same_data(DataSpec.from_dict(contents["spec"]), agent.spec, path)
+    check_same_data(contents, agent.spec, path)
     if _shares_weights(critic, agent.critic):
         raise CheckpointError(
             f"the critic in {path} is one that Action Gradient climbs, so it is not independent: train another with "

@@ -24,8 +24,8 @@ from dtag.evaluation.evaluate import environment_factory
 from dtag.rollout.agent import Agent
 from dtag.rollout.environments import Environments, make_environments
 from dtag.training.experiment import build_agent, build_critic, build_data, build_losses, build_networks, resolve
-from dtag.training.fit import quiet_lightning
 from dtag.training.policy_module import PolicyModule
+from dtag.training.process import quiet_lightning
 
 CONFIG = "conf/toy/ramp.yaml"
 # What differs from the YAML. DDPG has nothing to imitate and so nothing to be asked for: a policy of the state alone.

@@ -187,7 +187,7 @@ def attach_critics(contents: dict[str, Any], others: dict[str, dict[str, Any]]) 
     for path, other in others.items():
         if other.get("critic") is None:
             raise CheckpointError(f"{path} holds no critic")
-        check_same_data(DataSpec.from_dict(other["spec"]), own, path)
+        check_same_data(other, own, path)
     first = next(iter(others.values()))
     if len(others) == 1:
         model, state, rms = first["config"]["critic"]["model"], first["critic"], first["action_gradient_rms"]
@@ -207,9 +207,14 @@ def attach_critics(contents: dict[str, Any], others: dict[str, dict[str, Any]]) 
     return {**contents, "config": config, "critic": state, "action_gradient_rms": rms}
 
 
-def check_same_data(critics: DataSpec, own: DataSpec, path: str | Path) -> None:
-    """Raises CheckpointError when a critic saw other states or rewards than the agent it is to serve."""
-    for name in ("state_mean", "state_std", "reward_scale", "reward_shift"):
+def check_same_data(contents: dict[str, Any], own: DataSpec, path: str | Path) -> None:
+    """Raises CheckpointError when a checkpoint's critic saw other states or rewards than the agent it is to serve, or
+    where it is of returns-to-go (CGDT's), those on another scale.
+    """
+    critics = DataSpec.from_dict(contents["spec"])
+    of_returns = getattr(import_target(contents["config"]["critic"]["model"]["target"]), "of_returns", False)
+    names = ["state_mean", "state_std", "reward_scale", "reward_shift"]
+    for name in names + (["return_scale", "shaped_returns"] if of_returns else []):
         if getattr(critics, name) != getattr(own, name):
             raise CheckpointError(
                 f"the critic in {path} was trained with another {name} ({critics.info.id}) than this run has ({own.info.id})"

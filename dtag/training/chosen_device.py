@@ -6,7 +6,7 @@ import warnings
 
 from lightning import Trainer
 
-from dtag.training.fit import quiet_lightning
+from dtag.training.process import quiet_lightning
 from dtag.training.settings import TrainSettings
 
 

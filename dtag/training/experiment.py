@@ -18,6 +18,7 @@ from dtag.errors import UsageError
 from dtag.evaluation.settings import EvaluationSettings
 from dtag.policy.policy import Policy, ReturnModel
 from dtag.policy.value_return import ValueReturn
+from dtag.refiners.action_gradient import rms_name
 from dtag.rollout.agent import Agent, ContextSettings
 from dtag.training.settings import CriticSettings, LiveCriticSettings
 
@@ -164,11 +165,27 @@ def _context(config: dict[str, Any]) -> ContextSettings:
 
 
 def chosen_rms(config: dict[str, Any], action_gradient_rms: dict[str, float]) -> float:
-    """The data's root-mean-square gradient of the Q that the config's `ag` climbs; 1 without a critic."""
-    return action_gradient_rms.get(climbed_q(config), 1.0) if config["ag"] is not None else 1.0
+    """The data's root-mean-square gradient of the Q that the config's `ag` climbs; 1 without a critic.
+
+    Raises UsageError when the checkpoint knows that of another kappa alone, and eta is in its unit.
+    """
+    if config["ag"] is None:
+        return 1.0
+    q, name = climbed_q(config), rms_name(climbed_q(config), climbed_kappa(config))
+    if name not in action_gradient_rms and q in action_gradient_rms and config["ag"].get("eta_unit") == "rms":
+        raise UsageError(
+            f"the checkpoint does not know the unit of ag.eta at ag.kappa={climbed_kappa(config):g}: fit with that "
+            "kappa, or set ag.eta_unit=raw"
+        )
+    return action_gradient_rms.get(name, 1.0)
 
 
 def climbed_q(config: dict[str, Any]) -> QChoice:
     """Which Q the config's `ag`, which is not null, climbs; the least where a refiner of one's own does not say."""
     found: QChoice = getattr(build(config["ag"]), "q", "min")
     return found
+
+
+def climbed_kappa(config: dict[str, Any]) -> float:
+    """Which weight the config's `ag` gives to the members' std; 1 without `ag`."""
+    return float(getattr(build(config["ag"]), "kappa", 1.0)) if config["ag"] is not None else 1.0

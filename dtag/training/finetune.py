@@ -29,10 +29,11 @@ from dtag.training.atomic_file import AtomicCheckpointIO, replaced_when_whole, w
 from dtag.training.callbacks import BestCheckpoint, LastCheckpoint, OwnSignals
 from dtag.training.checkpoint import agent_of, critic_of, read_checkpoint, save_agent
 from dtag.training.collector import Collector
-from dtag.training.experiment import build_agent, build_critic, build_losses, climbed_q
-from dtag.training.fit import quiet_lightning, read_run_config, set_process_up
+from dtag.training.experiment import build_agent, build_critic, build_losses, climbed_kappa, climbed_q
+from dtag.training.fit import read_run_config
 from dtag.training.online_progress import OnlineProgress
 from dtag.training.policy_module import PolicyModule
+from dtag.training.process import quiet_lightning, set_process_up
 from dtag.training.recent_steps import recent_steps
 from dtag.training.return_warmup import ReturnWarmup
 from dtag.training.run_folder import RunFolder, create_run_folder
@@ -188,7 +189,8 @@ class _Finetune:
         """refines: False spares the pass over the data that Action Gradient's unit needs."""
         critic: Any = module.critic
         used = refines and hasattr(critic, "q_reduced") and self.config["ag"] is not None
-        rms = rms_over_data(critic, self.data, [climbed_q(self.config)]) if used else {}  # of one Q: it takes seconds
+        wanted = ([climbed_q(self.config)], climbed_kappa(self.config)) if used else None  # of one Q: it takes seconds
+        rms = rms_over_data(critic, self.data, *wanted) if wanted else {}
         return build_agent(self.config, self.spec, module.policy, module.return_model, critic, rms)  # type: ignore[arg-type]
 
     def _collector(self, module: PolicyModule) -> Collector:
@@ -275,7 +277,9 @@ class _Finetune:
             return_model=module.return_model,
             critic=critic,
             terms=module.terms,
-            action_gradient_rms={} if critic is None else rms_over_data(critic.cpu(), self.data),
+            action_gradient_rms={}
+            if critic is None
+            else rms_over_data(critic.cpu(), self.data, kappa=climbed_kappa(self.config)),
             step=int(self.contents["step"]) + module.n_updates,
         )
         write_text_atomically(json.dumps(results, indent=1) + "\n", folder.results)

@@ -22,7 +22,8 @@ from dtag.errors import CheckpointError, DtagError, UsageError
 from dtag.evaluation.evaluate import environment_factory
 from dtag.evaluation.evaluator import Evaluator
 from dtag.evaluation.settings import EvaluationSettings
-from dtag.products.linear import choose_library
+from dtag.refiners.action_gradient import rms_name
+from dtag.rollout.agent import NO_TARGET, needs_target
 from dtag.rollout.episodes import Interrupted
 from dtag.training.action_gradient_scale import rms_over_data
 from dtag.training.atomic_file import AtomicCheckpointIO, write_text_atomically
@@ -30,9 +31,18 @@ from dtag.training.callbacks import BestCheckpoint, LastCheckpoint, OwnSignals, 
 from dtag.training.checkpoint import check_same_data, critic_of, read_checkpoint, save_agent, save_critic
 from dtag.training.critic_module import CriticModule
 from dtag.training.estimate import HOUR, estimate_seconds, in_words
-from dtag.training.experiment import SCHEMA, build_agent, build_critic, build_data, build_losses, build_networks
-from dtag.training.kept_memory import keep_freed_memory
+from dtag.training.experiment import (
+    SCHEMA,
+    build_agent,
+    build_critic,
+    build_data,
+    build_losses,
+    build_networks,
+    climbed_kappa,
+    climbed_q,
+)
 from dtag.training.policy_module import PolicyModule
+from dtag.training.process import quiet_lightning, set_process_up
 from dtag.training.run_folder import RunFolder, create_run_folder
 from dtag.training.settings import CriticSettings, LiveCriticSettings, TrainSettings
 from dtag.training.signals import StopFlag, Stopped
@@ -120,15 +130,6 @@ def read_run_config(folder: RunFolder) -> dict[str, Any]:
     return check(load_config([folder.config]), SCHEMA)
 
 
-def set_process_up(train: TrainSettings) -> None:
-    """Threads, libraries, precision and memory of a process that trains."""
-    keep_freed_memory()
-    if train.threads:
-        torch.set_num_threads(train.threads)
-    choose_library(train.products)
-    torch.set_float32_matmul_precision(train.matmul_precision)
-
-
 class _Run:
     """The parts that both stages share."""
 
@@ -140,9 +141,16 @@ class _Run:
         set_process_up(self.train)
         self.data: TrajectoryDataModule = build_data(config)
         self.spec: DataSpec = self.data.spec
+        self.kappa = climbed_kappa(config)
         factory = environment_factory(build(config["eval"]), self.spec)
         if factory is not None:
             factory.check(self.spec)  # before any training: a missing package should not cost hours
+            self._check_target()
+
+    def _check_target(self) -> None:
+        settings: EvaluationSettings = build(self.config["eval"])
+        if None in settings.targets and needs_target(*build_networks(self.config, self.spec)):
+            raise UsageError(NO_TARGET)
 
     def report_estimate(self, stage: Stage) -> None:
         """On a CPU, say how long training will take, and name the laptop's preset when that is over an hour."""
@@ -172,13 +180,16 @@ class _Run:
 
     def _shared_critic(self, path: Path, trust: bool = False) -> FrozenCritic:
         contents = read_checkpoint(path, trust=trust, only_critic=True, known=targets_named(self.config))
-        check_same_data(DataSpec.from_dict(contents["spec"]), self.spec, path)
         critic = critic_of(contents)
         if critic is None:
             raise CheckpointError(f"{path} holds no critic")
+        check_same_data(contents, self.spec, path)
         self.report(f"critic: {path}")
         self.config["critic"]["model"] = contents["config"]["critic"]["model"]
-        return FrozenCritic(critic, contents["action_gradient_rms"], path)
+        rms, ag = contents["action_gradient_rms"], self.config["ag"]
+        if ag is not None and rms and rms_name(climbed_q(self.config), self.kappa) not in rms:
+            rms = {**rms, **rms_over_data(critic, self.data, [climbed_q(self.config)], self.kappa)}
+        return FrozenCritic(critic, rms, path)
 
     def _train_critic(self, folder: RunFolder, settings: CriticSettings) -> FrozenCritic:
         n_updates = settings.updates_per_step
@@ -197,7 +208,7 @@ class _Run:
         self.report(f"critic: {n_steps * n_updates:,} updates of {settings.batch_size} {kind}")
         self._fit(module, folder, "critic", n_steps, self.train.checkpoint_every // n_updates, None)
         critic = settings.model.eval().requires_grad_(False).cpu()
-        rms = rms_over_data(critic, self.data)
+        rms = rms_over_data(critic, self.data, kappa=self.kappa)
         save_critic(
             folder.critic,
             config=self.config,
@@ -243,7 +254,7 @@ class _Run:
         if evaluator.n_updates != self.train.n_steps:  # evaluate_every is no part of n_steps
             trainer.validate(module, self.data, verbose=False)
         if live:
-            critic = FrozenCritic(module.critic.cpu(), rms_over_data(module.critic, self.data), None)
+            critic = FrozenCritic(module.critic.cpu(), rms_over_data(module.critic, self.data, kappa=self.kappa), None)
         if trainer.is_global_zero:
             save_agent(
                 folder.agent,
@@ -266,7 +277,11 @@ class _Run:
 
         def make_agent(module: LightningModule) -> Any:
             own: Any = module.critic  # frozen, or learning along: then its slope is measured anew
-            rms = rms_over_data(own, self.data) if own is not None and critic.critic is None else critic.rms
+            rms = (
+                rms_over_data(own, self.data, kappa=self.kappa)
+                if own is not None and critic.critic is None
+                else critic.rms
+            )
             return build_agent(self.config, self.spec, module.policy, module.return_model, own, rms)  # type: ignore[arg-type]
 
         return Evaluator(make_agent, settings, rows_file=folder.rows, stop=self.flag)
@@ -319,21 +334,3 @@ class _Run:
                 f"the {stage} stage ended after {module.n_updates:,} of {n_steps:,} steps; continue with --resume {folder.path}"
             )
         return trainer
-
-
-def quiet_lightning() -> None:
-    """Advice that does not apply here: our loader is not a DataLoader, and one worker is right for it."""
-    import logging
-
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for message in (
-        ".*does not have many workers.*",
-        ".*Checkpoint directory.*exists and is not empty.*",
-        ".*litlogger.*",
-        ".*treespec, LeafSpec.*",
-        ".*but have no `validation_step`.*",
-        ".*in eval mode at the start of training.*",
-        ".*It is recommended to use `self.log.*sync_dist.*",  # what the evaluator logs is of all ranks already
-    ):
-        warnings.filterwarnings("ignore", message)

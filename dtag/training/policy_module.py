@@ -211,20 +211,26 @@ class PolicyModule(LightningModule):
 
     def _critic_step(self, batch: SegmentBatch, optimizer: Any) -> dict[str, Tensor]:
         """One update of a critic that learns along; info of its loss."""
-        assert self.target_policy is not None
         self.critic.requires_grad_(True)
-        learns_from = getattr(self.critic, "learns_from", "transitions")
-        if learns_from == "recent":
-            loss, info = self.critic.loss(recent_of(batch))
-        else:
-            actor = SegmentActor(self.policy, self.target_policy, batch, self._temperature())
-            loss, info = self.critic.loss(batch if learns_from == "segments" else actor.transitions(), actor)
+        loss, info = self.critic_loss(batch)
         self.manual_backward(loss)
         average_gradients(self.critic)  # DDP knows only what needs a gradient in the policy's objective
         optimizer.step()
         optimizer.zero_grad()
         self.critic.requires_grad_(False)  # the policy's objective must not leave gradients in it
         return {"loss": loss.detach(), **info}
+
+    def critic_loss(self, batch: SegmentBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss, and its info, of a critic that learns along: on what its class says it learns from."""
+        assert self.target_policy is not None
+        learns_from = getattr(self.critic, "learns_from", "transitions")
+        found: tuple[Tensor, dict[str, Tensor]]
+        if learns_from == "recent":
+            found = self.critic.loss(recent_of(batch))
+        else:
+            actor = SegmentActor(self.policy, self.target_policy, batch, self._temperature())
+            found = self.critic.loss(batch if learns_from == "segments" else actor.transitions(), actor)
+        return found
 
     def _temperature(self) -> float:
         """lambda of the entropy bonus among the terms, 0 where there is none."""

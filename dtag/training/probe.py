@@ -26,11 +26,13 @@ from dtag.data.spec import DataSpec
 from dtag.errors import DtagError
 from dtag.evaluation.evaluate import environment_factory, plans_off_and_on
 from dtag.evaluation.settings import EvaluationSettings
+from dtag.losses.term import source_of
 from dtag.rollout.agent import Agent
 from dtag.rollout.episodes import EpisodePlan
 from dtag.training.collector import exploring
 from dtag.training.critic_module import CriticModule
-from dtag.training.experiment import build_agent, build_critic, build_data, build_networks
+from dtag.training.estimate import estimate_seconds
+from dtag.training.experiment import build_agent, build_critic, build_data, build_losses, build_networks
 from dtag.training.fit import fit
 from dtag.training.settings import OnlineSettings
 
@@ -100,11 +102,20 @@ def _online_seconds(config: dict[str, Any]) -> dict[str, float]:
     n_rounds = max(math.ceil(online.n_environment_steps / per_round), 1)
     offline = {**config, "online": None}
     offline["train"] = {**config["train"], "n_steps": n_rounds * online.updates_per_round}
-    learning, _ = _training_seconds("policy", offline)
+    if _learns_from_collected(config, data.spec):  # as no offline run can
+        learning = estimate_seconds(offline, data, build(offline["train"]), "policy", as_collected=True)["policy"]
+    else:
+        learning, _ = _training_seconds("policy", offline)
     n_evaluations = 2 + ((n_rounds - 1) // online.evaluate_every if online.evaluate_every else 0)
     collection = online.n_environment_steps * _seconds_per_environment_step(config, data.spec, online)
     evaluation = n_evaluations * _evaluation_seconds(config, data.spec)
     return {"collection": collection, "policy": learning, "evaluation": evaluation}
+
+
+def _learns_from_collected(config: dict[str, Any], spec: DataSpec) -> bool:
+    critic = getattr(build_critic(config, spec), "model", None)
+    sources = (source_of(term) for term in build_losses(config, spec).values())
+    return "recent" in (*sources, getattr(critic, "learns_from", None))
 
 
 def _seconds_per_environment_step(config: dict[str, Any], spec: DataSpec, online: OnlineSettings) -> float:

@@ -21,7 +21,7 @@ from dtag.rollout.episodes import EpisodeRow, Interrupted
 from dtag.training.callbacks import OwnSignals
 from dtag.training.checkpoint import agent_of, read_with_overrides
 from dtag.training.experiment import build_agent, chosen_rms
-from dtag.training.fit import quiet_lightning
+from dtag.training.process import quiet_lightning
 from dtag.training.settings import TrainSettings
 from dtag.training.signals import StopFlag, Stopped
 from dtag.training.validate_offline import OfflineResult, score_held_out

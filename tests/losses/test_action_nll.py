@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from dtag.losses.action_nll import ActionNLL
+from dtag.losses.entropy_bonus import EntropyBonus
 from dtag.policy.output import PolicyOutput
+from dtag.policy.squashed_normal import SquashedNormal
 from tests.losses.example_batches import SHAPES, example, with_padding
 from tests.reference.policy_losses import normal_entropy, normal_nll
 
@@ -103,3 +105,20 @@ def test_the_temperature_is_saved_with_the_term():
     other.load_state_dict(term.state_dict())
     batch, output = example((2, 3, 2))
     assert torch.equal(other(batch, output)[0], term(batch, output)[0])
+
+
+def test_the_entropy_target_follows_the_action_bounds():
+    """The same network in actions a tenth as wide is as far from its target; explicit targets stand."""
+    half, mean, std = torch.tensor([0.1, 3.0]), torch.zeros(1, 1, 2), torch.ones(1, 1, 2)
+    batch, output = example((1, 1, 2))
+    gaps = []
+    for width in (torch.ones(2), half):
+        distribution = SquashedNormal(mean, std, torch.zeros(2), width)
+        bonus = EntropyBonus(2, (-width).tolist(), width.tolist())
+        torch.manual_seed(0)
+        _, info = bonus(batch, output._replace(distribution=distribution))
+        gaps.append(info["entropy"].item() - bonus.target_entropy)
+    assert gaps[1] == pytest.approx(gaps[0], abs=1e-5)
+    assert EntropyBonus(3).target_entropy == EntropyBonus(3, [-1.0] * 3, [1.0] * 3).target_entropy == -3.0
+    assert ActionNLL(2, [-0.1] * 2, [0.1] * 2).bonus.target_entropy == pytest.approx(-2 + 2 * math.log(0.1))
+    assert EntropyBonus(2, [-0.1] * 2, [0.1] * 2, target_entropy=-7.0).target_entropy == -7.0

@@ -33,6 +33,18 @@ def test_a_sample_may_stand_for_the_policy():
     assert loss.item() == pytest.approx(naive(batch, output, critic, own, 1 / 3, 100.0), rel=1e-9)
 
 
+def test_a_sample_beyond_the_bounds_is_judged_at_the_bounds():
+    """Trap 19: Q was never trained where no action can be."""
+    (batch, output), critic = example((3, 4, 2)), ExampleCritic(2)
+    torch.manual_seed(0)
+    loss, _ = AWAC([-0.3, -0.2], [0.1, 0.2], action="sample")(batch, output, critic)
+    torch.manual_seed(0)
+    drawn = output.distribution.sample()
+    own = torch.stack([drawn[..., 0].clamp(-0.3, 0.1), drawn[..., 1].clamp(-0.2, 0.2)], dim=-1)
+    assert (own != drawn).any()
+    assert loss.item() == pytest.approx(naive(batch, output, critic, own, 1 / 3, 100.0), rel=1e-9)
+
+
 def test_the_weight_is_clipped_and_never_overflows():
     (batch, output), critic = example((3, 4, 2)), ExampleCritic(2)
     loss, info = AWAC(temperature=1e-6, max_weight=7.0)(batch, output, critic)

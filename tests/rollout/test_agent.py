@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from dtag.errors import DtagError
+from dtag.errors import DtagError, UsageError
+from dtag.policy.mlp_policy import MLPPolicy
 from dtag.policy.sequence_model import Window
 from dtag.rollout.agent import Agent, ContextSettings
 from dtag.rollout.context_rule import ContextRule
@@ -210,3 +212,25 @@ def test_nor_does_it_with_several_threads() -> None:
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("policy", "given"), [("dt", None), ("return", "return"), ("state_return", "state_return")])
+def test_a_policy_that_acts_by_a_return_nobody_names_is_refused(policy: str, given: Any) -> None:
+    agent = random_agent(kind="dt")
+    if given is not None:
+        agent = Agent(MLPPolicy(S, [-1.0] * A, [1.0] * A, hidden=4, given=given), agent.spec)
+    agent.target_return = None
+    agent.reset()
+    with pytest.raises(UsageError, match=r"eval\.target_return"):
+        agent.act(np.zeros(S))
+    agent.restart([0], [RowSettings(target_return=1.0)])
+    assert np.isfinite(agent.act(np.zeros(S))).all()
+
+
+@pytest.mark.parametrize("kind", ["two networks", "one network", "mlp"])
+def test_a_policy_that_is_told_no_return_needs_none(kind: str) -> None:
+    agent = random_agent(kind="dt" if kind == "mlp" else kind)
+    if kind == "mlp":
+        agent = Agent(MLPPolicy(S, [-1.0] * A, [1.0] * A, hidden=4), agent.spec)
+    assert agent.target_return is None
+    assert np.isfinite(agent.act(np.zeros(S))).all()

@@ -182,3 +182,13 @@ def test_the_mistakes_of_all_methods_are_told_at_once_and_once(tmp_path: Path) -
     for part in ("4 mistakes", "methods.typo with datasets.line", "did you mean 'ag.eta'", "no_such.yaml",
                  "policy cannot be changed without training", "methods.without.critic_of: dt has no critic"):  # fmt: skip
         assert text.count(part) == 1
+
+
+@pytest.mark.parametrize("override", ["data.return_scale=3", "data.context_length=5", "data.top_fraction=0.5"])
+def test_a_critic_that_learns_from_segments_depends_on_how_they_are_made(override: str, tmp_path: Path) -> None:
+    cgdt = ["critic.model={target: dtag.policy.return_critic.ReturnCritic, hidden: 8, n_layers: 1, n_heads: 2}", "ag=null"]
+    methods = {name: {"config": "{line}", "overrides": cgdt} for name in ("cgdt", "again", "changed")}
+    methods["changed"] = {"config": "{line}", "overrides": [*cgdt, override]}
+    jobs = jobs_of(tmp_path, methods=methods)
+    cgdt_needs, again, changed = (jobs[f"line/{name}/seed-0"].needs for name in methods)
+    assert cgdt_needs == again != changed

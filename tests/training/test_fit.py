@@ -14,9 +14,11 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 import dtag
+from dtag.config.schema import check
 from dtag.critic.iql import IQL
 from dtag.errors import CheckpointError, DtagError, UsageError
 from dtag.training.checkpoint import load_agent
+from dtag.training.experiment import SCHEMA, build_data
 from dtag.training.fit import FitResult, fit
 from dtag.training.signals import Stopped
 from dtag.training.validate import validate
@@ -276,3 +278,38 @@ def test_decision_transformers_and_single_networks_train_too(tmp_path: Path) -> 
     single = line_config(store_line(), tmp_path, name="single", policy={"predicts_return": True}, return_model=None)
     result = fit(single)
     assert load_agent(result.folder, trust=True).policy.predicts_return
+
+
+def test_a_target_return_that_is_missing_is_named_before_any_training(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"eval\.target_return"):
+        fit(line_config(store_line(), tmp_path, return_model=None, policy={"token_order": "rsa"}))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_critic_of_returns_serves_only_those_of_its_scale(tmp_path: Path) -> None:
+    model = {"target": "dtag.policy.return_critic.ReturnCritic", "hidden": 8, "n_layers": 1, "n_heads": 2}
+    own = {"ag": None, "critic": {"model": model, "n_steps": 2}}
+    critic = fit(line_config(store_line(), tmp_path, name="critic", **own), stage="critic").critic
+    own["critic"] = {"model": model, "ckpt": str(critic)}
+    with pytest.raises(CheckpointError, match="another return_scale"):
+        fit(line_config(store_line(), tmp_path, name="other", data={"return_scale": 5.0}, **own))
+    assert fit(line_config(store_line(), tmp_path, name="same", train={"n_steps": 2}, **own)).agent is not None
+
+
+def test_the_unit_of_eta_is_of_the_bound_that_is_climbed(run: FitResult, tmp_path: Path) -> None:
+    ag = {"q": "lower_bound", "kappa": 5.0}
+    shared = {"critic": {"ckpt": str(run.critic)}, "ag": ag, "train": {"n_steps": 2}}
+    climbed = fit(line_config(store_line(), tmp_path, **shared))
+    agent, rms = dtag.load(climbed.agent, trust=True), torch.load(climbed.agent)["action_gradient_rms"]
+    assert agent.action_gradient_rms == rms["lower_bound, kappa=5"] > rms["lower_bound"]
+    data = build_data(check(line_config(store_line(), tmp_path), SCHEMA))
+    sampler = data.transition_sampler()
+    batch = sampler.gather(sampler.usable)  # fewer than the 20,000 that are taken
+    actions = batch.actions.requires_grad_()
+    q = agent.critic.q(batch.states, actions)
+    bound = q.mean(0) - 5.0 * (q - q.mean(0)).square().mean(0).sqrt()
+    (slope,) = torch.autograd.grad(bound.sum(), actions)
+    assert rms["lower_bound, kappa=5"] == pytest.approx(slope.square().sum(1).mean().sqrt().item(), rel=1e-4)
+    with pytest.raises(UsageError, match=r"ag\.kappa=3: fit with that kappa, or set ag\.eta_unit=raw"):
+        load_agent(climbed.agent, overrides=["ag.kappa=3"], trust=True)
+    assert load_agent(climbed.agent, overrides=["ag.kappa=3", "ag.eta_unit=raw"], trust=True) is not None
