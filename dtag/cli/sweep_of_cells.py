@@ -215,7 +215,7 @@ def _report_one(
 ) -> None:
     """A checkpoint's files and, with a console, its tables."""
     title = f"{subject.checkpoint} · {subject.spec.info.id}"
-    shown = tables(result, subject.spec.info.reference, title)
+    shown = tables(result, subject.reference, title)
     if len(set(result.grid.rule)) > 1:
         shown.append(table_4({subject.spec.info.id: [result]}))
     rows = [row for cell in result.results for row in store.of(cell, result.grid.seeds) or []]
@@ -248,7 +248,7 @@ def _report_all(
     pooled = {titles[key]: pool([results[i] for i in members]) for key, members in groups.items()}
     shown: list[TextTable] = []
     for key, members in groups.items():
-        reference = subjects[members[0]].spec.info.reference
+        reference = subjects[members[0]].reference
         count = f" · mean of {len(members)} checkpoints" if len(members) > 1 else ""
         own = tables(pooled[titles[key]], reference, f"{titles[key]}{count}")
         shown += [replace(table, title=f"{titles[key]} · {table.title}") for table in own[:-1]] + own[-1:]

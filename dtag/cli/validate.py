@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from dtag.data.reference_scores import reference_as_evaluated
     from dtag.report.console import refinement_in_words, score_table
     from dtag.training.atomic_file import write_text_atomically
     from dtag.training.run_folder import is_first_rank, provenance
@@ -47,7 +48,9 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if result.offline is not None:
         return _report_offline(args, result, result.offline, console)
-    console.print(score_table(result.summary, result.spec.info.reference, f"{args.ckpt} · {result.spec.info.id}"))
+    info = result.spec.info
+    reference = reference_as_evaluated(info, result.config["eval"])
+    console.print(score_table(result.summary, reference, f"{args.ckpt} · {info.id}"))
     if result.config["ag"] is not None and "AG on" in result.summary:
         console.print(refinement_in_words(result.config, result.action_gradient_rms), highlight=False)
     path = Path(args.json) if args.json else beside(args.ckpt, "validate")

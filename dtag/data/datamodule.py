@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -12,8 +13,9 @@ from lightning import LightningDataModule
 from dtag.data.dataset import Dataset
 from dtag.data.load import load_dataset
 from dtag.data.segments import SegmentBatch, SegmentSampler, Start, Weighting
-from dtag.data.spec import DataSpec, RewardRule, make_spec
+from dtag.data.spec import DataSpec, RewardRule, longest_episode, make_spec
 from dtag.data.step_generator import step_generator
+from dtag.data.trajectories import Trajectories
 from dtag.data.transitions import TransitionBatch, TransitionSampler
 from dtag.errors import UsageError
 
@@ -104,13 +106,15 @@ class TrajectoryDataModule(LightningDataModule):
     @property
     def spec(self) -> DataSpec:
         if self._spec is None:
-            self._spec = make_spec(
+            made = make_spec(
                 self.dataset,
                 return_scale=self.return_scale,
                 reward_rule=self.reward_rule,
                 reward_divisor=self.reward_divisor,
                 shaped_returns=self.shaped_returns,
             )
+            longest = longest_episode(self._trajectories("train"))  # what lies beyond it is never trained
+            self._spec = replace(made, max_timestep=longest - 1)
         return self._spec
 
     def serve_nothing(self) -> None:
@@ -143,14 +147,8 @@ class TrajectoryDataModule(LightningDataModule):
         return np.sort(episodes[n_held_out:]), np.sort(episodes[:n_held_out])
 
     def segment_sampler(self, part: Literal["train", "held_out", "all"] = "train") -> SegmentSampler:
-        train, held_out = self.split()
-        trajectories = self.dataset.trajectories
-        if part == "train" and self.top_fraction < 1.0:
-            trajectories = trajectories.select(self._best(train))
-        elif part != "all" and len(held_out):
-            trajectories = trajectories.select(train if part == "train" else held_out)
         return SegmentSampler(
-            trajectories,
+            self._trajectories(part),
             self.spec,
             context_length=self.context_length,
             weighting=self.weighting,
@@ -158,6 +156,15 @@ class TrajectoryDataModule(LightningDataModule):
             look_ahead=self.look_ahead,
             future_steps=self.future_steps,
         )
+
+    def _trajectories(self, part: Literal["train", "held_out", "all"]) -> Trajectories:
+        train, held_out = self.split()
+        trajectories = self.dataset.trajectories
+        if part == "train" and self.top_fraction < 1.0:
+            return trajectories.select(self._best(train))
+        if part != "all" and len(held_out):
+            return trajectories.select(train if part == "train" else held_out)
+        return trajectories
 
     def _best(self, episodes: np.ndarray) -> np.ndarray:
         """The top_fraction of the complete ones of `episodes`, by return; at least one."""

@@ -33,6 +33,8 @@ def download_minari(id: str) -> Path:
         (root / id).parent.mkdir(parents=True, exist_ok=True)
         os.rename(hidden / id, root / id)
     except OSError as error:
+        if is_local(id):  # another process was faster; its copy is as good
+            return root / id
         raise DataError(f"{id}: cannot be stored below {root}: {first_line(error)}") from error
     finally:
         shutil.rmtree(hidden, ignore_errors=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -40,7 +41,9 @@ def save_packed(trajectories: Trajectories, dataset: Path) -> Path:
     inside, outside = _folders(dataset)
     try:
         return _write(trajectories, inside, _fingerprint(dataset))
-    except PermissionError:
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
         return _write(trajectories, outside, _fingerprint(dataset))
 
 
@@ -51,9 +54,11 @@ def _write(trajectories: Trajectories, folder: Path, fingerprint: str) -> Path:
             np.save(temporary / f"{name}.npy", getattr(trajectories, name))
         for old in folder.glob("[!.]*"):
             shutil.rmtree(old, ignore_errors=True)
-        # Another process may have been as fast; its copy is as good.
-        with contextlib.suppress(FileExistsError):
+        try:
             os.rename(temporary, folder / fingerprint)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # another process was as fast; its copy is as good
+                raise
     return folder / fingerprint
 
 

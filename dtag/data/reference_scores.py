@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from importlib import resources
+from typing import Any
 
 from dtag.config.nearest import did_you_mean, nearest
-from dtag.data.dataset import Reference
+from dtag.data.dataset import DatasetInfo, Reference
 from dtag.errors import UsageError
 
 D4RL_LABEL = "d4rl"
@@ -57,3 +60,14 @@ def reference_for_environment(environment: str) -> Reference | None:
     name, faithful_versions = _FAMILIES[match[1]]
     label = D4RL_LABEL if match[2] in faithful_versions else D4RL_SCALE_LABEL
     return Reference(*d4rl_reference_scores()[name], label)
+
+
+def reference_as_evaluated(info: DatasetInfo, section: Mapping[str, Any]) -> Reference | None:
+    """The reference of scores that were made with an `eval` section: in another environment than the data's, or with
+    other keyword arguments, D4RL's constants are no more than its scale.
+    """
+    changed = section.get("environment", "dataset") not in ("dataset", None, info.environment)
+    changed = changed or bool(section.get("environment_kwargs"))
+    if info.reference is None or info.reference.label != D4RL_LABEL or not changed:
+        return info.reference
+    return replace(info.reference, label=D4RL_SCALE_LABEL)

@@ -24,7 +24,8 @@ class DataSpec:
     state_mean, state_std: (S,); one normaliser for policy, return model and critic. return_scale divides raw
     returns-to-go before a network sees them. reward_scale, reward_shift: the critic's reward is
     reward * reward_scale + reward_shift. shaped_returns: returns-to-go, target returns among them, are sums of the
-    critic's rewards instead of raw ones. max_timestep: the last timestep index of a complete episode.
+    critic's rewards instead of raw ones. max_timestep: the last timestep index of a complete episode that the
+    policy learns from.
     """
 
     info: DatasetInfo
@@ -111,7 +112,7 @@ def make_spec(
         state_std=tuple(np.maximum(std, MINIMUM_STD).tolist()),
         action_low=low,
         action_high=high,
-        max_timestep=int(trajectories.lengths.max(where=_trained(trajectories), initial=1)) - 1,
+        max_timestep=longest_episode(trajectories) - 1,
         return_scale=float(return_scale),
         reward_scale=scale / reward_divisor,
         reward_shift=shift / reward_divisor,
@@ -128,9 +129,11 @@ def _action_bounds(trajectories: Trajectories, info: DatasetInfo) -> tuple[tuple
     return tuple(low.tolist()), tuple(high.tolist())
 
 
-def _trained(trajectories: Trajectories) -> NDArray[np.bool_]:
+def longest_episode(trajectories: Trajectories) -> int:
+    """Steps of the longest complete episode, from which alone policies learn; of any where none is complete."""
     complete: NDArray[np.bool_] = trajectories.complete
-    return complete if complete.any() else np.ones_like(complete)
+    trained = complete if complete.any() else np.ones_like(complete)
+    return int(trajectories.lengths.max(where=trained, initial=1))
 
 
 def _mean_and_std(states: NDArray[np.float32], chunk: int = 65_536) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

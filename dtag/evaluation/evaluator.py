@@ -72,6 +72,8 @@ class Evaluator(Callback):
         self._log(trainer, pl_module)
         if self.rows_file is not None and trainer.is_global_zero:
             with self.rows_file.open("a") as file:
+                if not _ends_a_line(self.rows_file):  # the process was killed as it wrote
+                    file.write("\n")
                 file.writelines(json.dumps({"step": step, **self.facts(), **row}) + "\n" for row in self.rows)
 
     def _summarize(
@@ -121,3 +123,12 @@ def _gather(own: list[tuple[int, EpisodeRow]]) -> list[EpisodeRow]:
         parts = [None] * distributed.get_world_size()
         distributed.all_gather_object(parts, own)
     return [row for _, row in sorted((pair for part in parts for pair in part), key=lambda pair: pair[0])]
+
+
+def _ends_a_line(file: Path) -> bool:
+    """Whether what is appended to the file begins a line."""
+    with file.open("rb") as opened:
+        if not opened.seek(0, 2):
+            return True
+        opened.seek(-1, 2)
+        return opened.read() == b"\n"

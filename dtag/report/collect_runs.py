@@ -12,7 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dtag.data.dataset import Reference
+from dtag.data.dataset import DatasetInfo, Reference
+from dtag.data.reference_scores import reference_as_evaluated
 from dtag.errors import CheckpointError
 from dtag.evaluation.evaluate import AG_OFF, AG_ON
 from dtag.report.method_names import NAMES, ONLINE_NAMES, online_name, shipped_name
@@ -90,10 +91,14 @@ def collect(records: Sequence[RunRecord]) -> Collected:
     listed = [r for r in records if r.status != "done" or (not r.rows and r.kind != "critic")]
     counted = [record for record in records if record.status == "done" and record.rows and not record.is_pretraining]
     datasets, methods = _dataset_names(counted), _method_names(counted)
-    origins: dict[str, tuple[Reference | None, str | None]] = {}
+    origins: dict[str, DatasetInfo | None] = {}
     evaluations: list[Evaluation] = []
     for record in counted:
-        reference, environment = _origin(record, origins)
+        info, section = _origin(record, origins), record.config.get("eval") or {}
+        reference = None if info is None else reference_as_evaluated(info, section)
+        environment = section.get("environment", "dataset")
+        if environment in ("dataset", None):
+            environment = None if info is None else info.environment
         named = online_name if record.is_online else shipped_name
         shipped = named(record.config, record.own_names[1] if record.own_names else "")
         for setting in dict.fromkeys(row["label"] for row in record.rows):
@@ -224,20 +229,16 @@ def _once_each(evaluations: Sequence[Evaluation], notes: list[str]) -> list[Eval
     return [replace(one, base=known_as.get((one.dataset, one.base), one.base)) for one in counted]
 
 
-def _origin(
-    record: RunRecord, known: dict[str, tuple[Reference | None, str | None]]
-) -> tuple[Reference | None, str | None]:
-    """The reference returns and the environment that a run's agent remembers; another run's of the same data will do."""
+def _origin(record: RunRecord, known: dict[str, DatasetInfo | None]) -> DatasetInfo | None:
+    """What a run's agent remembers of its data; another run's of the same data will do."""
     if record.checkpoint is not None and record.checkpoint.exists():
         try:
             contents = read_checkpoint(record.checkpoint, trust=True)["spec"]["info"]
         except (CheckpointError, KeyError):
             contents = None
         if contents is not None:
-            reference = Reference(**contents["reference"]) if contents.get("reference") else None
-            known[record.data_id] = reference, contents.get("environment")
-            return known[record.data_id]
-    return known.get(record.data_id, (None, None))
+            known[record.data_id] = DatasetInfo.from_dict(contents)
+    return known.get(record.data_id)
 
 
 def seeds_of(evaluations: Sequence[Evaluation]) -> Iterator[tuple[tuple[str, str], list[Evaluation]]]:

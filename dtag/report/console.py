@@ -7,7 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from dtag.data.dataset import Reference
+from dtag.data.dataset import DatasetInfo, Reference
+from dtag.data.reference_scores import reference_as_evaluated
 
 Summary = dict[str, dict[str, dict[str, float]]]
 
@@ -53,10 +54,10 @@ def print_summary(result: Any, config: dict[str, Any], console: Console) -> None
 
     if result.agent is not None:
         contents = read_checkpoint(result.agent, trust=True)
-        reference = contents["spec"]["info"]["reference"]
         if result.summary:
-            title = f"{config['experiment']} · {contents['spec']['info']['id']} · seed {config['seed']}"
-            console.print(score_table(result.summary, Reference(**reference) if reference else None, title))
+            info = DatasetInfo.from_dict(contents["spec"]["info"])
+            title = f"{config['experiment']} · {info.id} · seed {config['seed']}"
+            console.print(score_table(result.summary, reference_as_evaluated(info, config["eval"]), title))
             if config["ag"] is not None and contents["critic"] is not None:
                 console.print(
                     refinement_in_words(config, chosen_rms(config, contents["action_gradient_rms"])),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from dtag.config.build import build
 from dtag.data.dataset import Reference
 from dtag.data.pointmaze_environment import MAZES, PointMaze
+from dtag.data.reference_scores import reference_as_evaluated
 from dtag.errors import UsageError
 from dtag.evaluation.evaluate import AG_OFF, AG_ON, environment_factory, plans_off_and_on
 from dtag.evaluation.settings import EvaluationSettings
@@ -88,8 +89,9 @@ def play(
         stills = _maze_stills(agent, filmed.environments[0].unwrapped, rows, video)
     finally:
         filmed.close()
-    played = [_played(row, scene, spec.info.reference) for row, scene in zip(rows, scenes, strict=True)]
-    return PlayResult(played, spec.info.reference, video, stills)
+    reference = reference_as_evaluated(spec.info, config["eval"])
+    played = [_played(row, scene, reference) for row, scene in zip(rows, scenes, strict=True)]
+    return PlayResult(played, reference, video, stills)
 
 
 def _one_episode(settings: EvaluationSettings, seed: int | None) -> EvaluationSettings:

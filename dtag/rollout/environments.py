@@ -7,6 +7,7 @@ episode. These step exactly the slots they are told to and seed every episode.
 from __future__ import annotations
 
 import importlib
+import inspect
 import multiprocessing
 import warnings
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 import gymnasium
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from dtag.data.environment_facts import register_robotics
 from dtag.data.spec import DataSpec
@@ -86,6 +87,8 @@ class EnvironmentFactory:
         if name:
             made = getattr(importlib.import_module(module), name, None)
             if callable(made):
+                if limit and "max_episode_steps" in inspect.signature(made).parameters:
+                    return made(**{**self.kwargs, **limit})  # a limit around its own could not be the higher one
                 environment = made(**self.kwargs)
                 return gymnasium.wrappers.TimeLimit(environment, **limit) if limit else environment
         _silence_mujoco()
@@ -95,7 +98,7 @@ class EnvironmentFactory:
             return gymnasium.make(self.environment, disable_env_checker=True, **limit, **self.kwargs)
 
     def check(self, spec: DataSpec) -> None:
-        """Raises DtagError when the environment's dims are not the data's."""
+        """Raises DtagError when the environment's dims are not the data's, or its action bounds are narrower."""
         environment = self()
         state, action = environment.observation_space, environment.action_space
         environment.close()
@@ -104,6 +107,16 @@ class EnvironmentFactory:
             raise DtagError(
                 f"{self.environment} has {dims[0]} state and {dims[1]} action dims, the data {spec.info.id} has "
                 f"{spec.state_dim} and {spec.action_dim}; set eval.environment to the one the data came from, or to null"
+            )
+        low, high = (
+            np.broadcast_to(getattr(action, name, bound), dims[1:])
+            for name, bound in (("low", -np.inf), ("high", np.inf))
+        )
+        if (low > np.array(spec.action_low) + 1e-6).any() or (high < np.array(spec.action_high) - 1e-6).any():
+            raise DtagError(
+                f"{self.environment} takes actions within {_bounds(low, high)}, the data {spec.info.id} has them within "
+                f"{_bounds(spec.action_low, spec.action_high)}: it would execute others than the agent scores and remembers. "
+                "Import the data with --env, or set eval.environment to the one it came from, or to null"
             )
 
 
@@ -249,3 +262,9 @@ def _hint(environment: str) -> str:
     if environment.startswith(("PointMaze", "AntMaze", "Adroit", "FrankaKitchen")):
         return " This family needs: pip install 'dtag[robotics]'"
     return " Give a Gymnasium id, 'module:Id' or 'package.module:callable'"
+
+
+def _bounds(low: ArrayLike, high: ArrayLike) -> str:
+    """ "[-1, 1]", or a pair for each dim where they differ."""
+    pairs = list(dict.fromkeys(f"[{a:g}, {b:g}]" for a, b in zip(np.ravel(low), np.ravel(high), strict=True)))
+    return " x ".join(pairs)

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 
 from dtag.config.build import build
+from dtag.data.dataset import Reference
+from dtag.data.reference_scores import reference_as_evaluated
 from dtag.data.spec import DataSpec
 from dtag.errors import UsageError
 from dtag.evaluation.evaluate import environment_factory, row_to_dict
@@ -63,6 +65,11 @@ class Subject:
     def settings(self) -> EvaluationSettings:
         settings: EvaluationSettings = build(self.config["eval"])
         return settings
+
+    @property
+    def reference(self) -> Reference | None:
+        """The returns that its scores count from and to."""
+        return reference_as_evaluated(self.spec.info, self.config["eval"])
 
     @property
     def action_gradient_rms(self) -> dict[str, float]:

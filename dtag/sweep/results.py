@@ -6,11 +6,14 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dtag.data.dataset import DatasetInfo
+from dtag.data.reference_scores import reference_as_evaluated
 from dtag.errors import CheckpointError
 from dtag.evaluation.scores import summary
 from dtag.sweep.job import Job
@@ -76,7 +79,9 @@ def references(jobs: Sequence[Job]) -> dict[str, dict[str, Any] | None]:
                 contents = read_checkpoint(RunFolder(job.folder).agent, trust=True)
             except CheckpointError:
                 continue  # a run's rows outlive its weights
-            found[job.cell.dataset] = contents["spec"]["info"]["reference"]
+            info = DatasetInfo.from_dict(contents["spec"]["info"])
+            reference = reference_as_evaluated(info, job.config["eval"])
+            found[job.cell.dataset] = None if reference is None else asdict(reference)
     return found
 
 
