@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     from dtag.report.console import print_summary
     from dtag.training.experiment import resolve
     from dtag.training.fit import fit
-    from dtag.training.run_folder import is_first_rank
+    from dtag.training.run_folder import is_first_rank, new_name
 
     console = Console(quiet=not is_first_rank())
     stage, overrides = _stage(args)
@@ -45,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
     if not args.config:
         raise UsageError("dtag fit needs --config, e.g. --config conf/hopper.yaml (or --resume RUN)")
     config = resolve(args.config, overrides, args.preset)
+    if args.seeds and config["name"] is None:
+        config = {**config, "name": new_name()}  # one folder for all of them
     for seed in _seeds(args.seeds, config["seed"]):
         own = {**config, "seed": seed}
         result = fit(own, stage=stage, key=f"seed-{seed}" if args.seeds else "", report=_reporter(console))

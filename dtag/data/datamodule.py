@@ -95,6 +95,7 @@ class TrajectoryDataModule(LightningDataModule):
         self.serve_nothing()
         self._dataset: Dataset | None = None
         self._spec: DataSpec | None = None
+        self._some: tuple[int, TransitionBatch] | None = None
 
     @property
     def dataset(self) -> Dataset:
@@ -176,6 +177,14 @@ class TrajectoryDataModule(LightningDataModule):
     def transition_sampler(self) -> TransitionSampler:
         """All steps: the critic is not validated on held-out episodes, so it learns from every transition."""
         return TransitionSampler(self.dataset.trajectories, self.spec)
+
+    def some_transitions(self, n: int) -> TransitionBatch:
+        """At most n steps of the data, drawn by its seed: the same at every call, on the CPU, normalised once."""
+        if self._some is None or self._some[0] != n:
+            sampler, generator = self.transition_sampler(), torch.Generator().manual_seed(self.seed)
+            rows = sampler.usable[torch.randperm(len(sampler.usable), generator=generator)[:n]]
+            self._some = n, sampler.gather(rows)
+        return self._some[1]
 
     def train_dataloader(self) -> StepLoader:
         rank, device, kind = self._rank(), self._device(), self.kind

@@ -54,7 +54,7 @@ class Evaluator(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking:
             return
-        if self.stop is not None and self.stop():
+        if self._stops_anywhere(trainer):
             raise Interrupted  # as in the midst of an episode: a caller must not take the last evaluation's rows for these
         with torch.inference_mode(False):  # a tensor made under inference mode could never take part in a gradient
             agent = self.make_agent(pl_module)
@@ -65,7 +65,11 @@ class Evaluator(Callback):
         plans = self.plans(agent, self.settings)
         mine = plans_of_rank(plans, trainer.global_rank, trainer.world_size)
         options = {"stop": self.stop, "on_step": self.on_step, "keep_states": self.keep_states}
-        episodes = evaluate(agent, factory, [plan for _, plan in mine], self.settings, **options)
+        try:
+            episodes = evaluate(agent, factory, [plan for _, plan in mine], self.settings, **options)
+        except Interrupted:  # here alone: the other ranks wait for this one's rows
+            _gather(None)
+            raise
         self.episodes = _gather(list(zip([index for index, _ in mine], episodes, strict=True)))
         self.rows = [row_to_dict(row, agent.spec) for row in self.episodes]
         self.summary = self._summarize([row_to_dict(row, agent.spec) for row in episodes], plans, pl_module)
@@ -75,6 +79,12 @@ class Evaluator(Callback):
                 if not _ends_a_line(self.rows_file):  # the process was killed as it wrote
                     file.write("\n")
                 file.writelines(json.dumps({"step": step, **self.facts(), **row}) + "\n" for row in self.rows)
+
+    def _stops_anywhere(self, trainer: Trainer) -> bool:
+        requested = self.stop is not None and self.stop()
+        if trainer.world_size == 1:
+            return requested
+        return trainer.strategy.reduce_boolean_decision(requested, all=False)
 
     def _summarize(
         self, own_rows: Sequence[dict[str, Any]], plans: Sequence[EpisodePlan], pl_module: LightningModule
@@ -116,13 +126,15 @@ def plans_of_rank(plans: Sequence[EpisodePlan], rank: int, world_size: int) -> l
     return [(index, plan) for index, plan in enumerate(plans) if (plan.seed - first) % world_size == rank]
 
 
-def _gather(own: list[tuple[int, EpisodeRow]]) -> list[EpisodeRow]:
-    """All ranks' rows, in the order of the plans."""
+def _gather(own: list[tuple[int, EpisodeRow]] | None) -> list[EpisodeRow]:
+    """All ranks' rows, in the order of the plans. None for own: this rank was told to stop, so Interrupted on all others."""
     parts: list[Any] = [own]
     if distributed.is_available() and distributed.is_initialized():
         parts = [None] * distributed.get_world_size()
         distributed.all_gather_object(parts, own)
-    return [row for _, row in sorted((pair for part in parts for pair in part), key=lambda pair: pair[0])]
+    if own is not None and None in parts:
+        raise Interrupted
+    return [row for _, row in sorted((pair for part in parts for pair in part or ()), key=lambda pair: pair[0])]
 
 
 def _ends_a_line(file: Path) -> bool:

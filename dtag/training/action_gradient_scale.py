@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, get_args
 
-import torch
-
 from dtag.critic.networks import QChoice
 from dtag.data.datamodule import TrajectoryDataModule
 from dtag.errors import UsageError
@@ -25,14 +23,12 @@ def rms_over_data(
     if not hasattr(critic, "q_reduced"):  # CGDT's has no Q of one state and action
         return {}
     device = next(critic.parameters()).device
-    sampler = data.transition_sampler().to(device)
-    generator = torch.Generator().manual_seed(data.seed)
-    rows = torch.randperm(len(sampler.usable), generator=generator)[:20_000]
-    batch = sampler.gather(sampler.usable[rows.to(device)])
+    batch = data.some_transitions(20_000)
+    states, actions = batch.states.to(device), batch.actions.to(device)
     result: dict[str, float] = {}
     for choice in choices:
         with contextlib.suppress(UsageError):  # a critic need not offer every choice
             for name, weight in {rms_name(choice, 1.0): 1.0, rms_name(choice, kappa): kappa}.items():
                 function = partial(critic.q_reduced, choice=choice, kappa=weight)
-                result[name] = action_gradient_rms(function, batch.states, batch.actions)
+                result[name] = action_gradient_rms(function, states, actions)
     return result

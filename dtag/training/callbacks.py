@@ -66,7 +66,7 @@ class OwnSignals(Callback):
     def __init__(self, flag: StopFlag) -> None:
         self.flag = flag
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.flag.take_back()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import warnings
 
-from lightning import Trainer
-
-from dtag.training.process import quiet_lightning
+from dtag.training.process import make_trainer, quiet_lightning
 from dtag.training.settings import TrainSettings
 
 
@@ -14,5 +12,5 @@ def chosen_device(train: TrainSettings) -> str:
     """ "cpu", "cuda", ...: the kind of device, for work that runs without a Trainer."""
     with warnings.catch_warnings():
         quiet_lightning()
-        trainer = Trainer(accelerator=train.accelerator, devices=1, logger=False, enable_checkpointing=False)
+        trainer = make_trainer(train, devices=1, num_nodes=1, strategy="auto", logger=False)
         return str(trainer.strategy.root_device.type)

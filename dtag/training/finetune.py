@@ -33,7 +33,7 @@ from dtag.training.experiment import build_agent, build_critic, build_losses, cl
 from dtag.training.fit import read_run_config
 from dtag.training.online_progress import OnlineProgress
 from dtag.training.policy_module import PolicyModule
-from dtag.training.process import quiet_lightning, set_process_up
+from dtag.training.process import make_trainer, quiet_lightning, set_process_up
 from dtag.training.recent_steps import recent_steps
 from dtag.training.return_warmup import ReturnWarmup
 from dtag.training.run_folder import RunFolder, create_run_folder
@@ -114,6 +114,7 @@ class _Finetune:
         self.online: OnlineSettings = build(config["online"])
         self.log_every = min(self.train.log_every, self.online.updates_per_round)  # so that every round is logged
         set_process_up(self.train)
+        make_trainer(self.train, logger=False, precision=self.train.precision)  # refuses before there is a folder
         self.spec = DataSpec.from_dict(contents["spec"])
         self.data = load_own_data(config, self.spec)
         factory = environment_factory(build(config["eval"]), self.spec)
@@ -236,10 +237,12 @@ class _Finetune:
             OnlineProgress(collector),
             *self.callbacks,
         ]
-        return Trainer(
+        return make_trainer(
+            self.train,
             default_root_dir=folder.path,
-            accelerator=self.train.accelerator,
             devices=1,
+            num_nodes=1,
+            strategy="auto",
             precision=self.train.precision,
             max_epochs=-1,
             logger=build(self.config["log"]).make(folder.logs, "online"),
@@ -248,8 +251,6 @@ class _Finetune:
             check_val_every_n_epoch=self.online.evaluate_every or 10**9,
             num_sanity_val_steps=0,
             log_every_n_steps=self.log_every,
-            enable_model_summary=False,
-            enable_checkpointing=False,  # Lightning's own, by optimiser steps
         )
 
     def _before(

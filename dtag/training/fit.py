@@ -42,7 +42,7 @@ from dtag.training.experiment import (
     climbed_q,
 )
 from dtag.training.policy_module import PolicyModule
-from dtag.training.process import quiet_lightning, set_process_up
+from dtag.training.process import make_trainer, quiet_lightning, set_process_up
 from dtag.training.run_folder import RunFolder, create_run_folder
 from dtag.training.settings import CriticSettings, LiveCriticSettings, TrainSettings
 from dtag.training.signals import StopFlag, Stopped
@@ -139,6 +139,7 @@ class _Run:
         self.config, self.flag, self.callbacks, self.report = config, flag, callbacks, report
         self.train: TrainSettings = build(config["train"])
         set_process_up(self.train)
+        make_trainer(self.train, logger=False, precision=self.train.precision)  # refuses before there is a folder
         self.data: TrajectoryDataModule = build_data(config)
         self.spec: DataSpec = self.data.spec
         self.kappa = climbed_kappa(config)
@@ -304,12 +305,9 @@ class _Run:
         evaluation: list[Callback] = []
         if evaluator is not None:
             evaluation = [evaluator, BestCheckpoint(folder.best(stage), self.train.monitor)]
-        trainer = Trainer(
+        trainer = make_trainer(
+            self.train,
             default_root_dir=folder.path,
-            accelerator=self.train.accelerator,
-            devices=self.train.devices,
-            num_nodes=self.train.n_nodes,
-            strategy=self.train.strategy,
             precision=self.train.precision,
             max_epochs=1,
             logger=build(self.config["log"]).make(folder.logs, stage),
@@ -325,8 +323,6 @@ class _Run:
             limit_val_batches=None if evaluator is not None else 0,
             num_sanity_val_steps=0,
             log_every_n_steps=self._log_every(n_steps),
-            enable_model_summary=False,
-            enable_checkpointing=False,  # Lightning's own, by optimiser steps
         )
         trainer.fit(module, self.data, ckpt_path=last if last.is_file() else None, weights_only=True)
         if module.n_updates != n_steps:

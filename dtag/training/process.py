@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import torch
+from lightning import Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+from dtag.errors import UsageError
 from dtag.products.linear import choose_library
 from dtag.training.kept_memory import keep_freed_memory
 from dtag.training.settings import TrainSettings
@@ -18,6 +22,31 @@ def set_process_up(train: TrainSettings) -> None:
         torch.set_num_threads(train.threads)
     choose_library(train.products)
     torch.set_float32_matmul_precision(train.matmul_precision)
+
+
+def make_trainer(train: TrainSettings, **options: Any) -> Trainer:
+    """Lightning's Trainer on the machine that the settings name; options: its own, over those.
+
+    accelerator "auto" is CUDA's GPUs, else the CPU: Apple's have no float64, in which returns are counted. Raises
+    UsageError when this machine or Lightning has no such thing.
+    """
+    automatic = "cuda" if torch.cuda.is_available() else "cpu"
+    machine = {
+        "accelerator": automatic if train.accelerator == "auto" else train.accelerator,
+        "devices": train.devices,
+        "num_nodes": train.n_nodes,
+        "strategy": train.strategy,
+        "enable_model_summary": False,
+        "enable_checkpointing": False,  # Lightning's own, by optimiser steps
+    }
+    try:
+        if train.accelerator == "mps":
+            raise ValueError("Apple's GPUs have no float64, in which returns are counted")
+        return Trainer(**{**machine, **options})
+    except (MisconfigurationException, ValueError) as error:
+        named = ("accelerator", "devices", "strategy", "precision")
+        settings = ", ".join(f"train.{name}={getattr(train, name)}" for name in named)
+        raise UsageError(f"this machine cannot train with {settings}: {' '.join(str(error).split())}") from error
 
 
 def quiet_lightning() -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import sys
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from dtag.errors import UsageError
 from dtag.training.atomic_file import write_text_atomically
 from dtag.training.checkpoint import versions
 
-# Lightning starts further ranks by running the command again; they must find the folder that rank 0 made.
-_SHARED = "DTAG_RUN_FOLDER"
+# Lightning starts further ranks by running the command again; they must find the folders that rank 0 makes.
+_BEGAN = "DTAG_BEGAN"
+_n_runs: Counter[str] = Counter()  # without a name, in this process, by what they are called after
 
 
 class RunFolder:
@@ -54,11 +56,7 @@ def create_run_folder(config: dict[str, Any], key: str = "") -> RunFolder:
 
     key: tells apart the runs of one command (its seed). Raises UsageError when the named folder already holds a run.
     """
-    shared = f"{_SHARED}_{key}"
-    if "LOCAL_RANK" in os.environ and shared in os.environ:
-        return RunFolder(Path(os.environ[shared]))
-    name = config["name"] or _job_name() or datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    folder = RunFolder(Path(config["output"]) / config["experiment"] / name / key)
+    folder = RunFolder(Path(config["output"]) / config["experiment"] / (config["name"] or new_name()) / key)
     if is_first_rank():
         if folder.config.exists():
             raise UsageError(
@@ -67,8 +65,18 @@ def create_run_folder(config: dict[str, Any], key: str = "") -> RunFolder:
         folder.path.mkdir(parents=True, exist_ok=True)
         write_text_atomically(to_yaml(config), folder.config)
         write_text_atomically(json.dumps(provenance(), indent=2) + "\n", folder.provenance)
-    os.environ[shared] = str(folder.path.resolve())
     return folder
+
+
+def new_name() -> str:
+    """A name for a run that is given none: the job's or the time, the same on every rank, and each time another."""
+    name = _job_name()
+    if name is None:
+        if "LOCAL_RANK" not in os.environ or _BEGAN not in os.environ:  # not a launched rank, nor one that launched others
+            os.environ[_BEGAN] = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+        name = os.environ[_BEGAN]
+    _n_runs[name] += 1
+    return name if _n_runs[name] == 1 else f"{name}-{_n_runs[name]}"
 
 
 def provenance() -> dict[str, Any]:

@@ -17,9 +17,10 @@ class TrainSettings:
 
     n_steps: of the policy and return model. evaluate_every: steps between evaluations; 0 = only at the end.
     checkpoint_every: steps between writes of the last checkpoint. log_every: steps between logged losses.
-    accelerator, devices, n_nodes, strategy, precision: Lightning's; keep 32-true on a CPU. compile: torch.compile the
-    networks; pays on a GPU, loses on a CPU. monitor: the metric of the best checkpoint, highest is best; choosing by
-    online score is optimistic, so results are reported from the last one. threads: CPU threads; 0 = torch's choice.
+    accelerator, devices, n_nodes, strategy, precision: Lightning's; keep 32-true on a CPU. accelerator "auto" is CUDA's
+    GPUs, else the CPU. compile: torch.compile the networks; pays on a GPU, loses on a CPU. monitor: the metric of the best
+    checkpoint, highest is best; choosing by online score is optimistic, so results are reported from the last one.
+    threads: CPU threads; 0 = torch's choice.
     products: library of a CPU's float32 products while training, "torch", "onednn" or "auto": oneDNN on AMD CPUs, where it is
     twice as fast as the MKL that torch asks.
     matmul_precision: torch.set_float32_matmul_precision while training: "high" is TF32 on a GPU, "medium" bfloat16 inputs
@@ -34,7 +35,7 @@ class TrainSettings:
     devices: int | str = 1
     n_nodes: int = 1
     strategy: str = "auto"
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
     compile: bool = False
     monitor: str = "eval/score"
     threads: int = 0

@@ -21,7 +21,7 @@ from dtag.rollout.episodes import EpisodeRow, Interrupted
 from dtag.training.callbacks import OwnSignals
 from dtag.training.checkpoint import agent_of, read_with_overrides
 from dtag.training.experiment import build_agent, chosen_rms
-from dtag.training.process import quiet_lightning
+from dtag.training.process import make_trainer, quiet_lightning
 from dtag.training.settings import TrainSettings
 from dtag.training.signals import StopFlag, Stopped
 from dtag.training.validate_offline import OfflineResult, score_held_out
@@ -118,14 +118,4 @@ def _validate_offline(contents: dict[str, Any], config: dict[str, Any], train: T
 
 
 def _trainer(train: TrainSettings, callbacks: list[Callback]) -> Trainer:
-    return Trainer(
-        accelerator=train.accelerator,
-        devices=train.devices,
-        num_nodes=train.n_nodes,
-        strategy=train.strategy,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=callbacks,
-    )
+    return make_trainer(train, logger=False, enable_progress_bar=False, callbacks=callbacks)

@@ -27,8 +27,8 @@ class Ranking:
 
     @property
     def best(self) -> int:
-        """The cell of the highest score; of equal ones the first, which moves actions least."""
-        return int(np.argmax(self.scores.value))
+        """The cell of the highest score, never NaN's; of equal ones the first, which moves actions least."""
+        return int(np.argmax(_ordered(self.scores.value)))
 
     def rows(self) -> list[dict[str, Any]]:
         """A cell each: its score, its gain over Action Gradient off with a 95 % interval, its rank."""
