@@ -274,8 +274,9 @@ def test_the_packed_copy_is_made_again_when_the_data_changed_or_it_is_damaged(ro
     assert again != [packed.name]
 
 
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
 def test_the_packed_copy_goes_to_the_cache_where_the_dataset_cannot_be_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     from dtag.data import packed_cache
 
@@ -285,7 +286,7 @@ def test_the_packed_copy_goes_to_the_cache_where_the_dataset_cannot_be_written(
 
     def guarded(trajectories: Trajectories, where: Path, fingerprint: str) -> Path:
         if where.is_relative_to(folder):
-            raise PermissionError(errno.EACCES, "read-only")
+            raise OSError(number, "read-only")
         return write(trajectories, where, fingerprint)
 
     monkeypatch.setattr(packed_cache, "_write", guarded)
@@ -293,6 +294,16 @@ def test_the_packed_copy_goes_to_the_cache_where_the_dataset_cannot_be_written(
     assert_equal(loaded, example_dataset().trajectories)
     assert isinstance(loaded.states.base, np.memmap)
     assert list((tmp_path / "cache" / "packed").rglob("states.npy"))
+
+
+def test_two_processes_that_pack_at_once_leave_one_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dtag.data import packed_cache
+
+    folder = save(example_dataset())
+    packed = next((folder / "packed").iterdir())
+    monkeypatch.setattr(packed_cache.shutil, "rmtree", lambda *_, **__: None)  # the other's copy came after the cleaning
+    assert packed_cache.save_packed(example_dataset().trajectories, folder) == packed
+    assert_equal(load("local/example/tiny-v0").trajectories, example_dataset().trajectories)
 
 
 def test_a_dataset_without_room_for_a_packed_copy_still_loads(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,16 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from dtag.data.reference_scores import d4rl_reference, d4rl_reference_scores, reference_for_environment
+from dtag.data.dataset import DatasetInfo
+from dtag.data.reference_scores import (
+    d4rl_reference,
+    d4rl_reference_scores,
+    reference_as_evaluated,
+    reference_for_environment,
+)
 from dtag.errors import UsageError
 
 
@@ -41,3 +49,24 @@ def test_other_versions_are_labelled_as_another_scale(environment: str) -> None:
 @pytest.mark.parametrize("environment", ["CartPole-v1", "Hopper", "package.module:Hopper-v4"])
 def test_other_environments_have_no_reference(environment: str) -> None:
     assert reference_for_environment(environment) is None
+
+
+@pytest.mark.parametrize(
+    ("section", "label"),
+    [
+        ({}, "d4rl"),
+        ({"environment": "dataset", "environment_kwargs": {}}, "d4rl"),
+        ({"environment": "Hopper-v4"}, "d4rl"),
+        ({"environment": None}, "d4rl"),
+        ({"environment": "Hopper-v5"}, "d4rl scale"),
+        ({"environment": "dataset", "environment_kwargs": {"healthy_reward": 0.0}}, "d4rl scale"),
+    ],
+)
+def test_scores_of_another_environment_are_only_on_d4rls_scale(section: dict[str, Any], label: str) -> None:
+    """Trap 44: a v5 score is never to be quoted as D4RL's."""
+    info = DatasetInfo("d4rl/hopper-medium-v2", "Hopper-v4", reference=d4rl_reference("hopper-medium-v2"))
+    found = reference_as_evaluated(info, section)
+    assert found is not None
+    assert found.label == label
+    assert found.score([3234.3]) == d4rl_reference("hopper-medium-v2").score([3234.3])
+    assert reference_as_evaluated(DatasetInfo("mine", "Hopper-v4"), section) is None

@@ -123,3 +123,13 @@ def test_each_plan_falls_to_one_rank_and_a_seed_to_the_same_for_all_settings(wor
     assert all(plans[index] is plan for part in parts for index, plan in part)
     for rank, part in enumerate(parts):
         assert {(plan.seed - 50) % world_size for _, plan in part} <= {rank}
+
+
+def test_a_line_that_a_kill_cut_costs_no_other(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"step": 7, "label": "AG o')
+    evaluator = Evaluator(lambda _: _scored(), SETTINGS, rows_file=file)
+    _validate(evaluator)
+    cut, *lines = file.read_text().splitlines()
+    assert cut == '{"step": 7, "label": "AG o'
+    assert [json.loads(line) for line in lines] == [{"step": 7, **row} for row in evaluator.rows]

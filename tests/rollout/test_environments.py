@@ -102,6 +102,12 @@ def test_wrong_arguments_of_an_environment_are_a_clear_error() -> None:
         EnvironmentFactory(LINE, {"no_such_argument": 1})()
 
 
+def line_within(low: float, high: float) -> gymnasium.Env[Any, Any]:
+    environment = Line()
+    environment.action_space = gymnasium.spaces.Box(low, high, (1,), np.float32)
+    return environment
+
+
 def test_a_callable_is_made_with_its_arguments_and_the_limit() -> None:
     environment = EnvironmentFactory(LINE, {"noise": 0.0, "limit": 99}, max_episode_steps=3)()
     assert isinstance(environment.unwrapped, Line)
@@ -147,3 +153,24 @@ def test_a_dict_observation_without_keys_is_refused() -> None:
 def test_an_environment_with_discrete_actions_is_refused() -> None:
     with pytest.raises(DtagError, match="0 action dims"):
         EnvironmentFactory("CartPole-v1").check(random_agent().spec)
+
+
+def test_the_limit_of_a_callable_that_has_its_own_can_be_raised() -> None:
+    factory = EnvironmentFactory("dtag.data.pointmaze_environment:make_point_maze", {"size": "umaze"}, 310)
+    environment = factory()
+    environment.reset(seed=0)
+    for step in range(1, 311):
+        *_, truncated, _ = environment.step(np.zeros(2, np.float32))
+        assert truncated is (step == 310)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "fits"), [(-1.0, 1.0, True), (-2.0, 2.0, True), (-0.4, 1.0, False), (-1.0, 0.4, False)]
+)
+def test_an_environment_of_narrower_action_bounds_than_the_data_is_refused(low: float, high: float, fits: bool) -> None:
+    spec, factory = random_agent().spec, EnvironmentFactory(f"{__name__}:line_within", {"low": low, "high": high})
+    if fits:
+        factory.check(spec)
+        return
+    with pytest.raises(DtagError, match=r"takes actions within \[.*0\.4.*\], the data .* within \[-1, 1\]"):
+        factory.check(spec)

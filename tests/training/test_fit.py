@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from dtag.errors import CheckpointError, DtagError, UsageError
 from dtag.training.checkpoint import load_agent
 from dtag.training.experiment import SCHEMA, build_data
 from dtag.training.fit import FitResult, fit
-from dtag.training.signals import Stopped
+from dtag.training.run_folder import new_name
+from dtag.training.signals import StopFlag, Stopped
 from dtag.training.validate import validate
 from tests.reference.toy_environment import line_config, store_line
 
@@ -313,3 +315,49 @@ def test_the_unit_of_eta_is_of_the_bound_that_is_climbed(run: FitResult, tmp_pat
     with pytest.raises(UsageError, match=r"ag\.kappa=3: fit with that kappa, or set ag\.eta_unit=raw"):
         load_agent(climbed.agent, overrides=["ag.kappa=3"], trust=True)
     assert load_agent(climbed.agent, overrides=["ag.kappa=3", "ag.eta_unit=raw"], trust=True) is not None
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        ({"accelerator": "gpu"}, "train.accelerator=gpu"),
+        ({"accelerator": "mps"}, "float64"),
+        ({"strategy": "no_such_strategy"}, "train.strategy=no_such_strategy"),
+    ],
+)
+def test_a_machine_that_is_not_there_is_named_before_any_training(
+    tmp_path: Path, train: dict[str, Any], message: str
+) -> None:
+    if train["accelerator" if "accelerator" in train else "strategy"] == "gpu" and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(UsageError, match=message):
+        fit(line_config(store_line(), tmp_path, train=train))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_signals_are_ours_from_the_first_step_on(tmp_path: Path) -> None:
+    class Look(Callback):
+        def on_train_batch_start(self, *_: Any) -> None:
+            handlers.append(
+                {type(getattr(signal.getsignal(n), "__self__", None)) for n in (signal.SIGINT, signal.SIGTERM)}
+            )
+
+    handlers: list[set[type]] = []
+    fit(line_config(store_line(), tmp_path, train={"n_steps": 2}, eval={"environment": None}), callbacks=[Look()])
+    assert len(handlers) > 2  # both stages
+    assert all(found == {StopFlag} for found in handlers)
+
+
+def test_unnamed_runs_have_names_of_their_own_that_all_ranks_agree_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOCAL_RANK", "TORCHELASTIC_RUN_ID", "SLURM_JOB_ID", "DTAG_BEGAN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("dtag.training.run_folder._n_runs", Counter())
+    first = new_name()  # then Lightning launches the other ranks
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    ours = [first, new_name(), new_name()]
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr("dtag.training.run_folder._n_runs", Counter())
+    assert [new_name(), new_name(), new_name()] == ours
+    assert len(set(ours)) == 3
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert [new_name(), new_name()] == ["job-7", "job-7-2"]

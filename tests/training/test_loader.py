@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from dtag.data.datamodule import StepLoader, TrajectoryDataModule
+from dtag.data.dataset import Dataset, DatasetInfo
 from dtag.errors import UsageError
+from tests.data.example_episodes import episodes
 from tests.reference.toy_environment import store_line
 
 
@@ -143,3 +145,25 @@ def test_top_fraction_keeps_the_best_complete_training_episodes_for_the_policy_a
 def test_a_top_fraction_outside_0_and_1_is_refused(share: float) -> None:
     with pytest.raises(UsageError, match="top_fraction"):
         _module(top_fraction=share)
+
+
+@pytest.mark.parametrize("options", [{"held_out": 0.2}, {"held_out": 0.0, "top_fraction": 0.1}, {"held_out": 0.0}])
+def test_the_last_timestep_is_one_that_the_policy_learns(options: dict[str, float]) -> None:
+    """Trap 3: beyond it an embedding would be as it was initialised."""
+    found = set()
+    for seed in range(20):
+        module = TrajectoryDataModule("unused", seed=seed, start="anywhere", **options)
+        module._dataset = Dataset(episodes([3, 4] * 10 + [30], "t" * 21), DatasetInfo("toy", None))
+        batch = module.segment_sampler("train").sample(3000, torch.Generator().manual_seed(0))
+        found.add(module.spec.max_timestep)
+        assert module.spec.max_timestep == batch.timesteps[batch.mask].max().item()
+    assert found == ({3, 29} if options["held_out"] else {module.spec.max_timestep})
+
+
+def test_the_steps_that_measure_a_critic_are_the_same_at_every_call() -> None:
+    module = TrajectoryDataModule(store_line(), seed=3)
+    first = module.some_transitions(7)
+    assert module.some_transitions(7) is first
+    sampler = module.transition_sampler()
+    rows = torch.randperm(len(sampler.usable), generator=torch.Generator().manual_seed(3))[:7]
+    assert torch.equal(first.states, sampler.states[sampler.usable[rows]])

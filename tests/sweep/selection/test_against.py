@@ -86,3 +86,8 @@ def test_a_file_that_is_no_grid_is_one_clear_error(text: str, tmp_path: Path) ->
     (tmp_path / "grid.json").write_text(text)
     with pytest.raises(UsageError, match=r"is not the grid\.json"):
         read_online(tmp_path / "grid.json", CELLS)
+
+
+def test_a_ranking_never_names_a_cell_whose_score_is_no_number() -> None:
+    assert _ranking(1, 2, float("nan"), 0).best == 1
+    assert _ranking(float("inf"), 2, 3, float("nan")).best == 2
