@@ -29,6 +29,10 @@ class CriticEnsemble(nn.Module):
         """(B, S), (B, A) -> every member's Qs, one after another, (n, B)."""
         return torch.cat([member.q(states, actions) for member in self.members.values()])
 
+    def q_target(self, states: Tensor, actions: Tensor) -> Tensor:
+        """(B, S), (B, A) -> (n, B), from every member's target networks."""
+        return torch.cat([member.q_target(states, actions) for member in self.members.values()])
+
     def q_reduced(self, states: Tensor, actions: Tensor, choice: QChoice = "min", kappa: float = 1.0) -> Tensor:
         """(B, S), (B, A) -> (B,): the mean over members of each one's own choice."""
         return torch.stack([m.q_reduced(states, actions, choice, kappa) for m in self.members.values()]).mean(0)
@@ -55,3 +59,13 @@ class CriticEnsemble(nn.Module):
         """Moves every member's targets; call once after every optimiser step."""
         for member in self.members.values():
             member.update_target()
+
+    def copy_to_target(self) -> None:
+        """Every member's targets equal to its online networks."""
+        for member in self.members.values():
+            member.copy_to_target()
+
+    @property
+    def polyak(self) -> float:
+        """The first member's: how far a target policy beside this critic moves in a step."""
+        return float(next(iter(self.members.values())).polyak)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from dtag.critic.along import LearnsAlong
 from dtag.critic.ensemble import CriticEnsemble
 from dtag.critic.iql import IQL
 from dtag.data.transitions import TransitionBatch
@@ -57,3 +58,18 @@ def test_members_start_apart():
 def test_an_ensemble_of_none_is_refused():
     with pytest.raises(ValueError, match="at least one"):
         CriticEnsemble({})
+
+
+def test_an_ensemble_learns_along_as_its_members_do():
+    """As conf/hopper.yaml's critic does in IQL+ODT: targets included."""
+    ensemble, batch = _ensemble(), _batch()
+    along, members = LearnsAlong(ensemble), list(ensemble.members.values())
+    pair = (batch.states, batch.actions)
+    assert torch.equal(along.q_target(*pair), torch.cat([member.q_target(*pair) for member in members]))
+    assert along.polyak == members[0].polyak
+    with torch.no_grad():
+        for parameter in members[1].q_network.parameters():
+            parameter.add_(1.0)
+    assert not torch.equal(along.q_target(*pair), along.q(*pair))
+    along.copy_to_target()
+    assert torch.equal(along.q_target(*pair), along.q(*pair))
