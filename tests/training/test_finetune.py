@@ -204,8 +204,8 @@ def test_collection_is_at_full_precision_and_measures_the_gradients_unit_only_to
         precisions.add(torch.get_float32_matmul_precision())
         return act_rows(*arguments)
 
-    def rms(*arguments: Any) -> dict[str, float]:
-        found = rms_over_data(*arguments)
+    def rms(*arguments: Any, **options: Any) -> dict[str, float]:
+        found = rms_over_data(*arguments, **options)
         passes.append(list(found))
         return found
 
