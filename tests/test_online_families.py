@@ -159,7 +159,7 @@ def pretrained(name: str, folder: Path) -> Path:
 
 @pytest.mark.parametrize("name", ["pen", "antmaze_umaze", "antmaze_medium_diverse", "maze2d_umaze"])
 def test_a_family_learns_online_from_what_its_environment_says(name: str, tmp_path: Path) -> None:
-    pytest.importorskip("gymnasium_robotics", reason="install dtag[robotics] to run the families")
+    pytest.importorskip("gymnasium_robotics", reason="pip install -e '.[robotics]' to run the families")
     start, watch = pretrained(name, tmp_path), Watch()
     words = [*TINY, *TINY_ONLINE, f"output={tmp_path}", "name=run"]
     config = resolve_online(read_checkpoint(start), [str(FAMILIES[name])], words)

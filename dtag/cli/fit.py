@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from typing import Any
 
 from rich.console import Console
@@ -33,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from dtag.training.experiment import resolve
     from dtag.training.fit import fit
     from dtag.training.run_folder import is_first_rank, new_name
+    from dtag.training.signals import Stopped
 
     console = Console(quiet=not is_first_rank())
     stage, overrides = _stage(args)
@@ -47,9 +49,20 @@ def run(args: argparse.Namespace) -> int:
     config = resolve(args.config, overrides, args.preset)
     if args.seeds and config["name"] is None:
         config = {**config, "name": new_name()}  # one folder for all of them
-    for seed in _seeds(args.seeds, config["seed"]):
+    seeds = _seeds(args.seeds, config["seed"])
+    for index, seed in enumerate(seeds):
         own = {**config, "seed": seed}
-        result = fit(own, stage=stage, key=f"seed-{seed}" if args.seeds else "", report=_reporter(console))
+        try:
+            result = fit(own, stage=stage, key=f"seed-{seed}" if args.seeds else "", report=_reporter(console))
+        except Stopped as stopped:
+            left = ",".join(map(str, seeds[index + 1 :]))
+            if not left:
+                raise
+            words = ["dtag", "fit", *(word for path in args.config for word in ("--config", path)), *args.overrides]
+            words += ["--preset", args.preset] if args.preset else []
+            again = shlex.join([*words, "--seeds", left, *([] if args.stage is None else ["--stage", args.stage])])
+            again += "" if any(word.startswith("name=") for word in args.overrides) else f" name={config['name']}"
+            raise Stopped(f"{stopped}\nand begin the seeds that are left with: {again}", stopped.exit_status) from None
         if is_first_rank():  # another rank may be here before the first has written the agent
             print_summary(result, own, console)
     return 0
@@ -87,9 +100,12 @@ def _seeds(text: str | None, default: int) -> list[int]:
         return [default]
     try:
         first, dots, last = text.partition("..")
-        return list(range(int(first), int(last) + 1)) if dots else [int(part) for part in text.split(",")]
+        seeds = list(range(int(first), int(last) + 1)) if dots else [int(part) for part in text.split(",")]
     except ValueError:
-        raise UsageError(f"--seeds {text!r} is neither a range like 0..4 nor a list like 0,2,7") from None
+        seeds = []
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise UsageError(f"--seeds {text!r} is neither a range like 0..4 nor a list like 0,2,7")
+    return seeds
 
 
 def _reporter(console: Console) -> Any:

@@ -44,6 +44,8 @@ class IQL(TargetNetwork, nn.Module):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__()
+        if not 0 < expectile < 1 or not 0 <= discount <= 1 or not 0 < polyak <= 1:
+            raise ValueError(f"expectile={expectile}, discount={discount} and polyak={polyak} must lie between 0 and 1")
         hidden = tuple(hidden)  # a list when it comes from YAML
         self.q_network = QEnsemble(n_q, state_dim, action_dim, hidden, layer_norm)
         self.value_network = EnsembleMLP(1, state_dim, hidden, layer_norm)

@@ -31,7 +31,7 @@ class TargetPolicy:
     """TD3's: min_i Q'_i(s', clip( pi'(tau') + clip(noise, -c, c), low, high )), noise ~ N(0, std^2)
     (paper 2, eq. 3; Fujimoto et al. 2018). noise=0 with a critic of n_q=1 is DDPG's.
 
-    noise, noise_clip: as a share of half the action range, which is 1 in every D4RL task.
+    noise, noise_clip: the target policy's smoothing, as a share of half the action range, which is 1 in every D4RL task.
     """
 
     def __init__(self, *, noise: float = 0.2, noise_clip: float = 0.5) -> None:

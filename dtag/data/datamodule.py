@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Literal
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from lightning import LightningDataModule
 
+from dtag.config.ranges import refuse
 from dtag.data.dataset import Dataset
 from dtag.data.load import load_dataset
 from dtag.data.segments import SegmentBatch, SegmentSampler, Start, Weighting
@@ -85,8 +87,16 @@ class TrajectoryDataModule(LightningDataModule):
             raise UsageError(f"data.held_out must lie in [0, 1), not {held_out}")
         if not 0.0 < top_fraction <= 1.0:
             raise UsageError(f"data.top_fraction must lie in (0, 1], not {top_fraction}")
-        if reward_divisor <= 0:
-            raise UsageError(f"data.reward_divisor must be above 0, not {reward_divisor}")
+        refuse(
+            "data",
+            reward_divisor=(reward_divisor, reward_divisor > 0, "above 0"),
+            return_scale=(return_scale, 0 < return_scale < math.inf, "above 0"),
+            context_length=(context_length, context_length >= 1, "at least 1"),
+            batch_size=(batch_size, batch_size >= 1, "at least 1"),
+            n_validation_batches=(n_validation_batches, n_validation_batches >= 1, "at least 1"),
+            future_steps=(future_steps, future_steps >= 0, "at least 0"),
+            seed=(seed, seed >= 0, "at least 0"),
+        )
         self.top_fraction, self.reward_divisor, self.shaped_returns = top_fraction, reward_divisor, shaped_returns
         self.future_steps = future_steps
         self.id, self.seed, self.context_length, self.batch_size = id, seed, context_length, batch_size

@@ -85,7 +85,7 @@ def robotics_class(where: str, needed_by: str) -> Any:
         with contextlib.redirect_stderr(io.StringIO()):  # its notice on Adroit's rewards, printed on first import
             return getattr(importlib.import_module(f"gymnasium_robotics.envs.{module}"), name)
     except ImportError as error:
-        raise DtagError(f"{needed_by} needs gymnasium-robotics ({error}): pip install 'dtag[robotics]'") from error
+        raise DtagError(f"{needed_by} needs gymnasium-robotics ({error}): pip install -e '.[robotics]'") from error
 
 
 def register_robotics(environment: str) -> None:

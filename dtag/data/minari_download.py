@@ -46,7 +46,7 @@ def _check_server(id: str) -> None:
         from huggingface_hub import constants
     except ImportError as error:
         raise DataError(
-            f"{id}: is not on this machine, and fetching it needs: pip install 'dtag[hub]'. {_ALTERNATIVES}"
+            f"{id}: is not on this machine, and fetching it needs: pip install -e '.[hub]'. {_ALTERNATIVES}"
         ) from error
     if constants.HF_HUB_OFFLINE:
         raise DataError(f"{id}: is not on this machine, and HF_HUB_OFFLINE forbids fetching it. {_ALTERNATIVES}")

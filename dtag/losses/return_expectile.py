@@ -23,6 +23,8 @@ class ReturnExpectile:
     """
 
     def __init__(self, *, weight: float = 1.0, expectile: float = 0.99) -> None:
+        if not 0 < expectile < 1:
+            raise ValueError(f"expectile={expectile} must lie in (0, 1)")
         self.weight, self.expectile = weight, expectile
 
     def __call__(self, batch: SegmentBatch, output: PolicyOutput, critic: Critic | None = None) -> tuple[Tensor, Info]:

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from dtag.config.ranges import refuse
 from dtag.critic.critic import Critic
 from dtag.critic.networks import QChoice
 from dtag.errors import UsageError
@@ -64,8 +65,16 @@ class ActionGradient:
         for name, value, known in (("rule", rule, RULES), ("clip", clip, ("each", "final", "none"))):
             if value not in known:
                 raise UsageError(f"action gradient: {name}={value!r} is unknown; choose one of {', '.join(known)}")
-        if n_steps < 0 or (max_shift is not None and max_shift < 0):
-            raise UsageError(f"action gradient: n_steps={n_steps} and max_shift={max_shift} must not be negative")
+        decays = {"zeta": zeta, "zeta_first": zeta_first, "zeta_second": zeta_second}
+        refuse(
+            "ag",
+            eta=(eta, 0 <= eta < math.inf, "at least 0"),
+            n_steps=(n_steps, n_steps >= 0, "at least 0; 0 is the policy alone"),
+            max_shift=(max_shift, max_shift is None or max_shift >= 0, "at least 0, or null"),
+            epsilon=(epsilon, epsilon >= 0, "at least 0"),
+            kappa=(kappa, 0 <= kappa < math.inf, "at least 0"),
+            **{name: (value, 0 <= value < 1, "in [0, 1)") for name, value in decays.items()},
+        )
         self.eta = eta
         self.n_steps = n_steps
         self.rule = rule

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dtag.errors import DtagError, UsageError
 from dtag.training.atomic_file import replaced_when_whole
 
-INSTALL = "pip install 'dtag[video]'"
+INSTALL = "pip install -e '.[video]'"
 SUFFIXES = (".mp4", ".gif")
 
 

@@ -258,9 +258,9 @@ def _silence_mujoco() -> None:
 
 def _hint(environment: str) -> str:
     if environment.partition("-")[0] in ("Hopper", "HalfCheetah", "Walker2d", "Ant", "Humanoid", "Swimmer", "Pusher"):
-        return " MuJoCo environments need: pip install 'dtag[mujoco]'"
+        return " MuJoCo environments need: pip install -e '.[mujoco]'"
     if environment.startswith(("PointMaze", "AntMaze", "Adroit", "FrankaKitchen")):
-        return " This family needs: pip install 'dtag[robotics]'"
+        return " This family needs: pip install -e '.[robotics]'"
     return " Give a Gymnasium id, 'module:Id' or 'package.module:callable'"
 
 

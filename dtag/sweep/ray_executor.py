@@ -192,7 +192,7 @@ def _ray() -> Any:
         import ray
     except ImportError as error:
         raise UsageError(
-            "executor=ray needs Ray: pip install 'dtag[ray]' (here and on every node), or use executor=local"
+            "executor=ray needs Ray: pip install -e '.[ray]' (here and on every node), or use executor=local"
         ) from error
     return ray
 

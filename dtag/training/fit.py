@@ -22,7 +22,7 @@ from dtag.errors import CheckpointError, DtagError, UsageError
 from dtag.evaluation.evaluate import environment_factory
 from dtag.evaluation.evaluator import Evaluator
 from dtag.evaluation.settings import EvaluationSettings
-from dtag.refiners.action_gradient import rms_name
+from dtag.refiners.action_gradient import ActionGradient, rms_name
 from dtag.rollout.agent import NO_TARGET, needs_target
 from dtag.rollout.episodes import Interrupted
 from dtag.training.action_gradient_scale import rms_over_data
@@ -48,6 +48,7 @@ from dtag.training.settings import CriticSettings, LiveCriticSettings, TrainSett
 from dtag.training.signals import StopFlag, Stopped
 
 Stage = Literal["all", "critic", "policy"]
+NO_CRITIC = "stage=policy trains no critic: give critic.ckpt=PATH of one, or critic=null for none"
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,9 @@ def fit(
     with StopFlag() as flag, warnings.catch_warnings():
         quiet_lightning()
         run = _Run(config, flag, callbacks or [], report)
-        folder = folder or create_run_folder(config, key)
+        run.refuse_early(stage, started=folder is not None)
         run.report_estimate(stage)
+        folder = folder or create_run_folder(config, key)
         try:
             critic = run.critic_stage(folder, stage)
             if stage == "critic":
@@ -153,6 +155,30 @@ class _Run:
         if None in settings.targets and needs_target(*build_networks(self.config, self.spec)):
             raise UsageError(NO_TARGET)
 
+    def refuse_early(self, stage: Stage, *, started: bool) -> None:
+        """What would be found hours later, or leave a folder that holds nothing and keeps the name.
+
+        started: the run has a folder, and perhaps a critic, already.
+        """
+        settings = build_critic(self.config, self.spec)
+        before = isinstance(settings, CriticSettings)
+        if stage == "critic" and not before:
+            reason = "the config has critic=null" if settings is None else "this one learns along with the policy"
+            raise UsageError(f"stage=critic needs a critic that is trained before the policy: {reason}")
+        critic = None if settings is None else settings.model
+        if isinstance(settings, CriticSettings) and not started:
+            if settings.ckpt is not None:
+                critic, _ = self._read_critic(Path(settings.ckpt))
+            elif stage == "policy":
+                raise UsageError(NO_CRITIC)
+        if stage != "critic":
+            networks = build_networks(self.config, self.spec)
+            build(self.config["optimizer"]).make(networks[0], self.train.n_steps)
+            agent = build_agent(self.config, self.spec, *networks, critic, {})
+            if isinstance(agent.refiner, ActionGradient) and critic is not None:
+                sizes = ((1, self.spec.state_dim), (1, self.spec.action_dim))
+                agent.refiner.q_function(critic)(*map(torch.zeros, sizes))  # whether it has the Q that is to be climbed
+
     def report_estimate(self, stage: Stage) -> None:
         """On a CPU, say how long training will take, and name the laptop's preset when that is over an hour."""
         if self.train.accelerator not in ("cpu", "auto") or torch.cuda.is_available():
@@ -167,24 +193,26 @@ class _Run:
         seed_everything(self.config["seed"], verbose=False)
         settings = build_critic(self.config, self.spec)
         if settings is None or isinstance(settings, LiveCriticSettings):
-            if stage == "critic":
-                reason = "the config has critic=null" if settings is None else "this one learns along with the policy"
-                raise UsageError(f"stage=critic needs a critic that is trained before the policy: {reason}")
             return FrozenCritic(None, {}, None)
         if folder.critic.is_file():  # this run's own, from before it was resumed
             return self._shared_critic(folder.critic, trust=True)
         if settings.ckpt is not None:
             return self._shared_critic(Path(settings.ckpt))
         if stage == "policy":
-            raise UsageError("stage=policy trains no critic: give critic.ckpt=PATH of one, or critic=null for none")
+            raise UsageError(NO_CRITIC)
         return self._train_critic(folder, settings)
 
-    def _shared_critic(self, path: Path, trust: bool = False) -> FrozenCritic:
+    def _read_critic(self, path: Path, trust: bool = False) -> tuple[Any, dict[str, Any]]:
+        """A checkpoint's critic, that saw this run's data, and its contents."""
         contents = read_checkpoint(path, trust=trust, only_critic=True, known=targets_named(self.config))
         critic = critic_of(contents)
         if critic is None:
             raise CheckpointError(f"{path} holds no critic")
         check_same_data(contents, self.spec, path)
+        return critic, contents
+
+    def _shared_critic(self, path: Path, trust: bool = False) -> FrozenCritic:
+        critic, contents = self._read_critic(path, trust)
         self.report(f"critic: {path}")
         self.config["critic"]["model"] = contents["config"]["critic"]["model"]
         rms, ag = contents["action_gradient_rms"], self.config["ag"]

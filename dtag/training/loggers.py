@@ -12,7 +12,7 @@ from dtag.errors import UsageError
 
 @dataclass(frozen=True)
 class LogSettings:
-    """tensorboard, csv: under the run's logs folder. wandb: a Weights & Biases project; null = off (extra dtag[wandb])."""
+    """tensorboard, csv: under the run's logs folder. wandb: a Weights & Biases project; null = off (extra `wandb`)."""
 
     tensorboard: bool = True
     csv: bool = True
@@ -32,5 +32,5 @@ class LogSettings:
 
                 made.append(WandbLogger(project=self.wandb, save_dir=folder, name=f"{folder.parent.name}-{stage}"))
             except ImportError as error:
-                raise UsageError("log.wandb needs: pip install 'dtag[wandb]'") from error
+                raise UsageError("log.wandb needs: pip install -e '.[wandb]'") from error
         return made

@@ -57,7 +57,7 @@ from dtag.rollout.agent import Agent
 from dtag.training.atomic_file import replaced_when_whole
 from dtag.training.onnx_graphs import AgentStep, CriticWithGradient
 
-INSTALL = "pip install 'dtag[onnx]'"
+INSTALL = "pip install -e '.[onnx]'"
 TOLERANCE = 1e-4  # of the check, relative to max(1, |value|)
 
 POLICY_TEXT = {

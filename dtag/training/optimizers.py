@@ -11,6 +11,8 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from dtag.config.ranges import refuse
+from dtag.errors import UsageError
 from dtag.training.lamb import Lamb
 
 
@@ -30,6 +32,15 @@ class OptimizerSettings:
     gradient_clip: float = 0.25
     schedule: Literal["constant", "cosine"] = "constant"
 
+    def __post_init__(self) -> None:
+        refuse(
+            "optimizer",
+            learning_rate=(self.learning_rate, self.learning_rate > 0, "above 0"),
+            weight_decay=(self.weight_decay, self.weight_decay >= 0, "at least 0"),
+            warmup_steps=(self.warmup_steps, self.warmup_steps >= 0, "at least 0"),
+            gradient_clip=(self.gradient_clip, self.gradient_clip >= 0, "at least 0; 0 is none"),
+        )
+
     def make(self, network: nn.Module, n_steps: int | None = None, first_step: int = 0) -> tuple[Optimizer, LambdaLR]:
         """The optimiser of all parameters of `network` and its schedule. n_steps: of training, for "cosine". first_step:
         where the schedule begins, for training that goes on from a checkpoint.
@@ -37,7 +48,7 @@ class OptimizerSettings:
         frozen_by_lamb = [p for name, p in network.named_parameters() if name.endswith("log_std")]
         rest = [p for name, p in network.named_parameters() if not name.endswith("log_std")]
         if self.name == "lamb" and frozen_by_lamb:
-            raise ValueError("learn_std=True needs optimizer.name='adamw': LAMB cannot move a log_std that starts at 0")
+            raise UsageError("learn_std=True needs optimizer.name='adamw': LAMB cannot move a log_std that starts at 0")
         optimizer: Optimizer
         if self.name == "lamb":
             optimizer = Lamb(rest, lr=self.learning_rate, weight_decay=self.weight_decay)

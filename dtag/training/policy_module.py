@@ -68,6 +68,7 @@ class PolicyModule(LightningModule):
         self.settings, self.spec, self.seed, self.log_every = optimizer, spec, seed, log_every
         self.n_updates = 0
         self._latest_loss: Tensor | None = None
+        self._latest_terms: dict[str, Tensor] = {}
         self.policy_delay, self.n_steps, self.first_step = policy_delay, n_steps, first_step
         self.gradient_norms = gradient_norms
         self.target_policy = copy.deepcopy(policy).requires_grad_(False).eval() if policy_delay else None
@@ -126,11 +127,23 @@ class PolicyModule(LightningModule):
         parts: dict[str, Tensor] = {}
         logged: dict[str, Tensor] = {}
         for name, term in self.losses.items():
-            loss, info = term(*seen[source_of(term)], self.critic)
+            loss, info = self._asked(name, term, seen[source_of(term)])
             parts[name] = term.weight * loss
-            logged[name] = loss.detach()
+            logged[name] = self._latest_terms[name] = loss.detach()
             logged.update({f"{name}/{key}": value for key, value in info.items()})
         return parts, logged
+
+    def _asked(self, name: str, term: Any, seen: tuple[SegmentBatch, PolicyOutput]) -> tuple[Tensor, dict[str, Tensor]]:
+        """A term's loss and info. Raises UsageError, naming it, when it cannot be used here or breaks the contract."""
+        if not hasattr(term, "weight"):
+            raise UsageError(f"losses.{name}: a loss term needs a `weight`, by which its loss is multiplied")
+        try:
+            found = term(*seen, self.critic)
+        except ValueError as error:
+            raise UsageError(f"losses.{name}: {error}") from error
+        if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], dict)):
+            raise UsageError(f"losses.{name} must return (loss, info): a scalar and a dict of what to log")
+        return found
 
     def _seen(self, batch: SegmentBatch) -> dict[str, tuple[SegmentBatch, PolicyOutput]]:
         """The segments of every source that a term reads, and the policy's output on them."""
@@ -285,9 +298,12 @@ class PolicyModule(LightningModule):
         self.n_updates = checkpoint["n_updates"]
 
     def _refuse_nan(self, weights: bool = True) -> None:
+        broken = [f"losses.{name}" for name, loss in self._latest_terms.items() if not torch.isfinite(loss)]
+        where = f" in {', '.join(broken)}" if broken else ""
         advice = (
-            f"by step {self.n_updates:,}; the last checkpoint, if any, is from before. Start again with a lower "
-            "optimizer.learning_rate or more optimizer.warmup_steps"
+            f"by step {self.n_updates:,}{where}; the last checkpoint, if any, is from before. Start again with a lower "
+            "optimizer.learning_rate or more optimizer.warmup_steps; where it is so from the first step on, look at "
+            "the term and the data instead"
         )
         refuse_divergence("the policy's", self._latest_loss, self if weights else None, advice)
 

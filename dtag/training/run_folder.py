@@ -72,7 +72,9 @@ def new_name() -> str:
     """A name for a run that is given none: the job's or the time, the same on every rank, and each time another."""
     name = _job_name()
     if name is None:
-        if "LOCAL_RANK" not in os.environ or _BEGAN not in os.environ:  # not a launched rank, nor one that launched others
+        if (
+            "LOCAL_RANK" not in os.environ or _BEGAN not in os.environ
+        ):  # not a launched rank, nor one that launched others
             os.environ[_BEGAN] = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
         name = os.environ[_BEGAN]
     _n_runs[name] += 1

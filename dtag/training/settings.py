@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from dtag.config.ranges import refuse
 from dtag.data.replay_buffer import Draw
 from dtag.products.linear import Library
 from dtag.rollout.row_settings import Exploration
@@ -42,6 +43,17 @@ class TrainSettings:
     products: Library = "auto"
     matmul_precision: Literal["highest", "high", "medium"] = "highest"
 
+    def __post_init__(self) -> None:
+        refuse(
+            "train",
+            n_steps=(self.n_steps, self.n_steps >= 1, "at least 1"),
+            evaluate_every=(self.evaluate_every, self.evaluate_every >= 0, "at least 0; 0 is only at the end"),
+            checkpoint_every=(self.checkpoint_every, self.checkpoint_every >= 1, "at least 1"),
+            log_every=(self.log_every, self.log_every >= 1, "at least 1"),
+            threads=(self.threads, self.threads >= 0, "at least 0; 0 is torch's choice"),
+            n_nodes=(self.n_nodes, self.n_nodes >= 1, "at least 1"),
+        )
+
 
 @dataclass(frozen=True)
 class CriticSettings:
@@ -60,6 +72,14 @@ class CriticSettings:
     batch_size: int = 256
     updates_per_step: int = 10
     optimizer: OptimizerSettings | None = None
+
+    def __post_init__(self) -> None:
+        refuse(
+            "critic",
+            n_steps=(self.n_steps, self.n_steps >= 1, "at least 1"),
+            batch_size=(self.batch_size, self.batch_size >= 1, "at least 1"),
+            updates_per_step=(self.updates_per_step, self.updates_per_step >= 1, "at least 1"),
+        )
 
 
 @dataclass(frozen=True)

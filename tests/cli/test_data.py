@@ -148,7 +148,7 @@ def test_the_parser_needs_no_heavy_library() -> None:
 def test_random_actions_are_made_in_an_environment_of_d4rls_name_with_arguments_of_ones_own(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    pytest.importorskip("gymnasium_robotics", reason="install dtag[robotics] to make maze data")
+    pytest.importorskip("gymnasium_robotics", reason="pip install -e '.[robotics]' to make maze data")
     words = ["make", "random", "--env", "antmaze-umaze", "--steps", "8", "--overwrite"]
     assert data(*words, "--env-kwargs", "max_episode_steps=5") == 0
     assert "local/antmaze-umaze/random-v0 made: 2 episodes, 10 steps" in capsys.readouterr().out

@@ -8,7 +8,7 @@ from importlib.metadata import version
 import numpy as np
 import pytest
 
-pytest.importorskip("gymnasium_robotics", reason="install dtag[robotics] to run the hand tests")
+pytest.importorskip("gymnasium_robotics", reason="pip install -e '.[robotics]' to run the hand tests")
 
 from dtag.data.adroit_environment import TASKS, make_adroit
 from dtag.data.reference_scores import d4rl_reference

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-pytest.importorskip("gymnasium_robotics", reason="install dtag[robotics] to run the ant maze tests")
+pytest.importorskip("gymnasium_robotics", reason="pip install -e '.[robotics]' to run the ant maze tests")
 
 import mujoco
 

@@ -12,7 +12,7 @@ from dtag.data.pointmaze import REFERENCES, make_point_maze_dataset, measure_ref
 from dtag.data.pointmaze_environment import MAZES, REWARDS, PointMaze
 from dtag.errors import UsageError
 
-pytest.importorskip("gymnasium_robotics", reason="install dtag[robotics] to run the maze tests")
+pytest.importorskip("gymnasium_robotics", reason="pip install -e '.[robotics]' to run the maze tests")
 
 N_STEPS = 6000
 

@@ -10,7 +10,7 @@ import pytest
 from dtag.data.pointmaze_environment import MAZES, PointMaze
 from dtag.data.waypoint_controller import MOVES, WaypointController, plan_moves
 
-pytest.importorskip("gymnasium_robotics", reason="install dtag[robotics] to run the maze tests")
+pytest.importorskip("gymnasium_robotics", reason="pip install -e '.[robotics]' to run the maze tests")
 
 
 def breadth_first_distances(walls, goal):

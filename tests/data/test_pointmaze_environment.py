@@ -13,7 +13,7 @@ from gymnasium.utils.env_checker import check_env
 from dtag.data.pointmaze_environment import MAZES, PointMaze, cell_of, find_maze, goal_reward, make_point_maze
 from dtag.errors import DtagError, UsageError
 
-maps = pytest.importorskip("gymnasium_robotics.envs.maze.maps", reason="install dtag[robotics] to run the maze tests")
+maps = pytest.importorskip("gymnasium_robotics.envs.maze.maps", reason="pip install -e '.[robotics]' to run the maze tests")
 mujoco = pytest.importorskip("mujoco")
 
 SIZES = ("umaze", "medium", "large")
@@ -192,7 +192,7 @@ def test_unknown_names_are_answered_with_the_known_ones():
 
 def test_without_gymnasium_robotics_the_message_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "gymnasium_robotics.envs.maze.point_maze", None)
-    with pytest.raises(DtagError, match=r"pip install 'dtag\[robotics\]'"):
+    with pytest.raises(DtagError, match=r"pip install -e '\.\[robotics\]'"):
         make_point_maze("umaze")
 
 

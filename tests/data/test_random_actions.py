@@ -58,7 +58,7 @@ def test_the_id_is_made_of_the_environments_name(environment: str, id: str):
 
 @pytest.mark.parametrize("name", environment_names())
 def test_a_d4rl_name_is_the_environment_it_names_and_its_episodes_end_in_their_own_states(name: str):
-    pytest.importorskip("gymnasium_robotics", reason="install dtag[robotics] to run the families' tests")
+    pytest.importorskip("gymnasium_robotics", reason="pip install -e '.[robotics]' to run the families' tests")
     made = make_random_dataset(name, n_steps=20, seed=2, kwargs={"max_episode_steps": 12})
     data, info = made.trajectories, made.info
     assert info.environment == environment_names()[name].environment
@@ -77,7 +77,7 @@ def test_a_d4rl_name_is_the_environment_it_names_and_its_episodes_end_in_their_o
 
 
 def test_a_goal_conditioned_maze_of_gymnasium_robotics_is_joined_entry_by_entry():
-    pytest.importorskip("gymnasium_robotics", reason="install dtag[robotics] to run the families' tests")
+    pytest.importorskip("gymnasium_robotics", reason="pip install -e '.[robotics]' to run the families' tests")
     keys = ("achieved_goal", "observation", "desired_goal")
     kwargs = {"continuing_task": False, "max_episode_steps": 6}
     made = make_random_dataset("AntMaze_Medium_Diverse_GR-v4", n_steps=6, seed=0, kwargs=kwargs, observation_keys=keys)

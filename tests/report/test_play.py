@@ -27,7 +27,7 @@ from dtag.training.fit import fit
 from dtag.training.validate import validate
 from tests.reference.toy_environment import Line, line_config, random_agent, store_line
 
-imageio = pytest.importorskip("imageio.v2", reason="films need imageio; to run it: pip install 'dtag[video]'")
+imageio = pytest.importorskip("imageio.v2", reason="films need imageio; to run it: pip install -e '.[video]'")
 
 DRAWN = "tests.report.test_play:DrawnLine"
 
@@ -105,7 +105,7 @@ def test_filming_changes_no_number() -> None:
 
 @pytest.mark.slow
 def test_a_robot_that_runs_stays_in_the_picture() -> None:
-    pytest.importorskip("mujoco", reason="to run it: pip install 'dtag[mujoco]'")
+    pytest.importorskip("mujoco", reason="to run it: pip install -e '.[mujoco]'")
     filmed = FilmedEnvironments(EnvironmentFactory("Hopper-v5"), 1, every=1000)
     try:
         filmed.reset([0], [0])
@@ -152,7 +152,7 @@ def _frames(path: Path) -> list[Any]:
 
 
 def test_an_mp4_holds_the_frames(tmp_path: Path) -> None:
-    pytest.importorskip("imageio_ffmpeg", reason="mp4 needs ffmpeg; to run it: pip install 'dtag[video]'")
+    pytest.importorskip("imageio_ffmpeg", reason="mp4 needs ffmpeg; to run it: pip install -e '.[video]'")
     with video_file(tmp_path / "a.mp4", 20.0) as append:
         for brightness in range(0, 250, 25):
             append(np.full((64, 98, 3), brightness, np.uint8))
@@ -165,7 +165,7 @@ def test_an_mp4_holds_the_frames(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".gif", ".mp4"])
 def test_a_film_that_fails_leaves_no_file_and_what_stood_there(suffix: str, tmp_path: Path) -> None:
     if suffix == ".mp4":
-        pytest.importorskip("imageio_ffmpeg", reason="mp4 needs ffmpeg; to run it: pip install 'dtag[video]'")
+        pytest.importorskip("imageio_ffmpeg", reason="mp4 needs ffmpeg; to run it: pip install -e '.[video]'")
     path = tmp_path / f"film{suffix}"
     path.write_text("before")
     with pytest.raises(ValueError, match="midway"), video_file(path, 30.0) as append:  # noqa: PT012
@@ -214,7 +214,7 @@ def test_a_missing_ffmpeg_is_named_with_the_command_that_installs_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    with pytest.raises(DtagError, match=r"pip install 'dtag\[video\]'"):
+    with pytest.raises(DtagError, match=r"pip install -e '\.\[video\]'"):
         play("nothing.ckpt", video=tmp_path / "a.mp4")
 
 
@@ -228,7 +228,7 @@ def test_the_first_renderer_that_draws_is_taken_and_the_users_is_kept(monkeypatc
 
         return ran
 
-    pytest.importorskip("mujoco", reason="to run it: pip install 'dtag[mujoco]'")
+    pytest.importorskip("mujoco", reason="to run it: pip install -e '.[mujoco]'")
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.setattr(sys, "platform", "linux")

@@ -88,8 +88,8 @@ def test_what_an_environment_raises_in_a_worker_is_told(workers: Callable[..., O
         ("NoSuchTask-v0", "cannot make the environment 'NoSuchTask-v0': .*Give a Gymnasium id"),
         ("no_such_package:make", "no_such_package.*package.module:callable"),
         (f"{HERE}:NoSuchName", "NoSuchName"),
-        ("Hopper-v99", "Hopper-v99.*pip install 'dtag\\[mujoco\\]'"),
-        ("PointMaze_NoSuch-v3", "pip install 'dtag\\[robotics\\]'"),
+        ("Hopper-v99", "Hopper-v99.*pip install -e '\\.\\[mujoco\\]'"),
+        ("PointMaze_NoSuch-v3", "pip install -e '\\.\\[robotics\\]'"),
     ],
 )
 def test_what_cannot_be_made_is_one_clear_error(environment: str, message: str) -> None:

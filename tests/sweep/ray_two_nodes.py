@@ -1,6 +1,6 @@
 """A sweep over two nodes of a local Ray cluster, one of which dies half-way: python tests/sweep/ray_two_nodes.py [FOLDER].
 
-Not part of the test suite: it needs `pip install 'dtag[ray]'`, about a gigabyte of memory a node and two minutes. Both
+Not part of the test suite: it needs `pip install -e '.[ray]'`, about a gigabyte of memory a node and two minutes. Both
 nodes are raylets of their own on this machine, so the output folder is shared storage. Says what happened and exits with 1
 unless every run ended well.
 """

@@ -20,7 +20,7 @@ from dtag.sweep.local_executor import LocalExecutor
 from dtag.sweep.runner import Run, Runner
 
 FILE = Path(__file__).with_name("fake_dtag.py")
-NEEDS_RAY = pytest.param("ray", marks=pytest.mark.slow)  # skipped unless `pip install 'dtag[ray]'` was run
+NEEDS_RAY = pytest.param("ray", marks=pytest.mark.slow)  # skipped unless `pip install -e '.[ray]'` was run
 
 
 class Silent:
@@ -58,7 +58,7 @@ def executor(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Executo
     if request.param == "local":
         made = LocalExecutor(2, program=(sys.executable, "-S", str(FILE)))
     else:
-        pytest.importorskip("ray", reason="pip install 'dtag[ray]'")
+        pytest.importorskip("ray", reason="pip install -e '.[ray]'")
         from dtag.sweep.ray_executor import RayExecutor
 
         made = RayExecutor(tmp_path, RaySettings(), at_most=2, program=("-S", str(FILE)))
@@ -247,5 +247,5 @@ def test_without_ray_the_message_says_what_to_install(tmp_path: Path, monkeypatc
     from dtag.sweep.ray_executor import RayExecutor
 
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UsageError, match=r"pip install 'dtag\[ray\]'"):
+    with pytest.raises(UsageError, match=r"pip install -e '\.\[ray\]'"):
         RayExecutor(tmp_path, RaySettings())

@@ -90,7 +90,7 @@ def test_a_node_tells_what_it_sees_and_writes_an_answer(tmp_path: Path, monkeypa
 
 @pytest.mark.slow
 def test_what_a_cluster_cannot_give_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ray = pytest.importorskip("ray", reason="pip install 'dtag[ray]'")
+    ray = pytest.importorskip("ray", reason="pip install -e '.[ray]'")
     ray.init(address="local", log_to_driver=False, logging_level="critical", include_dashboard=False, num_cpus=1)
     try:
         for needs, words in ((Needs(gpus=0.5), "1 cores, 0.5 GPUs"), (Needs(cpus=99), "99 cores")):
@@ -108,7 +108,7 @@ def test_what_a_cluster_cannot_give_is_one_clear_error(tmp_path: Path, monkeypat
 
 @pytest.mark.slow
 def test_a_cluster_that_is_not_there_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("ray", reason="pip install 'dtag[ray]'")
+    pytest.importorskip("ray", reason="pip install -e '.[ray]'")
     monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "2")
     with pytest.raises(UsageError, match=r"no Ray cluster at ray\.address=auto"):
         RayExecutor(tmp_path, RaySettings(address="auto"))

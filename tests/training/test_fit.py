@@ -361,3 +361,63 @@ def test_unnamed_runs_have_names_of_their_own_that_all_ranks_agree_on(monkeypatc
     assert len(set(ours)) == 3
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     assert [new_name(), new_name()] == ["job-7", "job-7-2"]
+
+
+class NoWeight:
+    def __call__(self, *_: Any) -> Any:
+        return torch.zeros(()), {}
+
+
+class LossAlone:
+    weight = 1.0
+
+    def __call__(self, *_: Any) -> Any:
+        return torch.zeros(())
+
+
+class NotANumber:
+    weight = 1.0
+
+    def __call__(self, batch: Any, output: Any, critic: Any) -> Any:
+        return output.action.sum() * torch.nan, {}
+
+
+def _mine(name: str) -> dict[str, Any]:
+    return {"mine": {"target": f"tests.training.test_fit.{name}"}}
+
+
+PG = {"pg": {"target": "dtag.losses.policy_gradient.PolicyGradient"}}
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"ag": {"n_steps": -2, "eta": float("nan")}}, r"ag\.eta=nan must be at least 0.*; ag\.n_steps=-2 must be"),
+        ({"ag": {"zeta": 2.0}}, r"ag\.zeta=2\.0 must be in \[0, 1\)"),
+        ({"ag": {"q": "advantage"}}, "n_advantage"),
+        ({"context": {"maximum": 0}}, r"context\.maximum=0"),
+        ({"critic": {"ckpt": "/nope.ckpt"}}, r"no checkpoint at /nope\.ckpt"),
+        ({"critic": {"n_steps": 0, "batch_size": -1}}, r"critic\.n_steps=0 .*critic\.batch_size=-1"),
+        ({"train": {"n_steps": 0, "evaluate_every": -5}}, r"train\.n_steps=0 .*train\.evaluate_every=-5"),
+        ({"data": {"context_length": 0, "return_scale": 0.0}}, r"data\.return_scale=0\.0 .*data\.context_length=0"),
+        ({"policy": {"learn_std": True}}, r"learn_std=True needs optimizer\.name='adamw'"),
+        ({"optimizer": {"learning_rate": -1.0}}, r"optimizer\.learning_rate=-1"),
+        (
+            {"return_model": None, "eval": {"target_return": 1.0}},
+            r"losses\.return: ReturnExpectile needs a return model",
+        ),
+        ({"policy": {"head": "deterministic"}}, r"losses\.action: ActionNLL needs a policy with a distribution"),
+        ({"critic": None, "losses": PG}, r"losses\.pg: PolicyGradient needs a critic"),
+        ({"losses": _mine("NoWeight")}, r"losses\.mine: a loss term needs a `weight`"),
+        ({"losses": _mine("LossAlone")}, r"losses\.mine must return \(loss, info\)"),
+    ],
+)
+def test_a_mistake_is_named_before_there_is_a_folder(tmp_path: Path, sections: dict[str, Any], message: str) -> None:
+    with pytest.raises(DtagError, match=message):
+        fit(line_config(store_line(), tmp_path, **sections))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_term_that_is_not_a_number_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DtagError, match=r"became nan by step 1 in losses\.mine; .*look at the term and the data"):
+        fit(line_config(store_line(), tmp_path, critic=None, losses=_mine("NotANumber"), train={"log_every": 1}))

@@ -27,7 +27,7 @@ from dtag.training.onnx_check import compare
 from dtag.training.onnx_export import ExportedAgent, export_agent, write_agent
 from tests.reference.toy_environment import LINE, A, S, random_agent
 
-MISSING = "needs the ONNX exporter and onnxruntime; to run it: pip install 'dtag[onnx]'"
+MISSING = "needs the ONNX exporter and onnxruntime; to run it: pip install -e '.[onnx]'"
 for module in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(module, reason=MISSING)
 
@@ -149,7 +149,7 @@ def test_a_missing_library_is_named_with_the_command_that_installs_it(
     monkeypatch.setattr("dtag.training.checkpoint.load_agent", lambda *_, **__: random_agent(**SMALL))
     monkeypatch.setattr(builtins, "__import__", without)
     assert main(["export", "--ckpt", "x", "--onnx", str(tmp_path / "policy.onnx")]) == 1
-    assert "needs onnx: pip install 'dtag[onnx]'" in capsys.readouterr().err
+    assert "needs onnx: pip install -e '.[onnx]'" in capsys.readouterr().err
     assert main(["export", "--ckpt", "x", "--onnx", str(tmp_path / "policy.pt")]) == 2
 
 

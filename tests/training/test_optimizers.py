@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from dtag.errors import UsageError
 from dtag.policy.heads import GaussianHead
 from dtag.training.lamb import Lamb
 from dtag.training.optimizers import OptimizerSettings
@@ -54,7 +55,7 @@ def test_every_parameter_is_in_exactly_one_group(name, kind, learn_std):
 
 
 def test_lamb_refuses_a_log_std_it_could_not_move():
-    with pytest.raises(ValueError, match=r"optimizer\.name='adamw'"):
+    with pytest.raises(UsageError, match=r"optimizer\.name='adamw'"):
         OptimizerSettings("lamb").make(GaussianHead(4, (-1.0,), (1.0,), learn_std=True))
 
 

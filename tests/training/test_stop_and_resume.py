@@ -80,7 +80,7 @@ def test_a_second_ctrl_c_aborts_at_once_and_leaves_the_last_checkpoint(tmp_path:
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=20) == 130
-    assert torch.load(last, weights_only=True)["n_updates"] >= 10
+    assert torch.load(last, weights_only=True)["n_updates"] >= 9  # of the step before the first evaluation
 
 
 @pytest.mark.slow
