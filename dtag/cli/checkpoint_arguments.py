@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import itertools
+import json
 from pathlib import Path
+from typing import Any
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
@@ -22,3 +25,15 @@ def beside(checkpoint: str, kind: str) -> Path:
     """KIND.json in a run's folder, or NAME.KIND.json beside the file NAME.ckpt."""
     path = Path(checkpoint)
     return path / f"{kind}.json" if path.is_dir() else path.with_name(f"{path.stem}.{kind}.json")
+
+
+def keep_earlier(path: Path, config: dict[str, Any]) -> None:
+    """Gives what is at `path` another name, N.KIND.json, when it was made with another config; reports find it there."""
+    try:
+        earlier = json.loads(path.read_text())["config"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if earlier == json.loads(json.dumps(config)):
+        return
+    others = (path.with_name(f"{number}.{path.name}") for number in itertools.count(1))
+    path.rename(next(other for other in others if not other.exists()))

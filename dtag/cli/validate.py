@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from dtag.cli.checkpoint_arguments import add_checkpoint, add_trust, beside
+from dtag.cli.checkpoint_arguments import add_checkpoint, add_trust, beside, keep_earlier
 
 if TYPE_CHECKING:
     from dtag.training.validate import ValidateResult
@@ -55,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
         console.print(refinement_in_words(result.config, result.action_gradient_rms), highlight=False)
     path = Path(args.json) if args.json else beside(args.ckpt, "validate")
     contents = {"provenance": provenance(), "config": result.config, "summary": result.summary, "rows": result.rows}
+    if not args.json:
+        keep_earlier(path, result.config)
     write_text_atomically(json.dumps(contents, indent=1) + "\n", path)
     console.print(f"rows: {path}", highlight=False, soft_wrap=True)
     return 0
@@ -84,6 +86,8 @@ def _report_offline(args: argparse.Namespace, result: ValidateResult, offline: O
         "held_out": offline.held_out,
         **asdict(report),
     }
+    if not args.json:
+        keep_earlier(path, result.config)
     write_text_atomically(json.dumps(contents, indent=1) + "\n", path)
     console.print(f"rows: {path}", highlight=False, soft_wrap=True)
     return 0

@@ -222,12 +222,15 @@ def check_same_data(contents: dict[str, Any], own: DataSpec, path: str | Path) -
 
 
 def override_config(contents: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
-    """The checkpoint's config with overrides; those that change what was trained are refused."""
+    """The checkpoint's config with overrides; those that change what was trained, or ask for more context, are refused."""
     config = check(load_config([], overrides, contents["config"]), SCHEMA)
     trained = check(contents["config"], SCHEMA)  # with the defaults of options that are younger than the checkpoint
     fixed = [name for name in ("policy", "return_model", "data") if config[name] != trained[name]]
     if fixed:
         raise CheckpointError(f"{', '.join(fixed)} cannot be changed in a trained checkpoint; eval, ag and context can")
+    longest, asked = config["data"].get("context_length"), config["context"].get("maximum")
+    if None not in (longest, asked) and asked > longest and asked != trained["context"].get("maximum"):
+        raise CheckpointError(f"context.maximum={asked} is more than the {longest} steps that the policy was trained on")
     return config
 
 

@@ -13,6 +13,7 @@ import torch
 
 from dtag.cli.main import main
 from dtag.errors import UsageError
+from dtag.report.run_records import find_runs
 from dtag.training.fit import fit
 from dtag.training.validate import validate
 from tests.reference.toy_environment import line_config, line_dataset, store_line
@@ -137,3 +138,19 @@ def test_an_overridden_refinement_changes_only_what_it_may(run: Any, tmp_path: P
     assert more["q_gain"]["mean"] > one["q_gain"]["mean"] > 0
     assert more["squared_error"] == one["squared_error"]
     assert more["q_policy"] == one["q_policy"]
+
+
+def test_an_earlier_evaluation_with_other_settings_is_kept_and_the_same_one_replaced(tmp_path: Path) -> None:
+    folder = fit(line_config(store_line(), tmp_path, train={"n_steps": 2})).folder
+    for episodes in (3, 1, 1, 2):
+        assert main(["validate", "--ckpt", str(folder), "--trust", f"eval.episodes={episodes}"]) == 0
+    found = {
+        path.name: json.loads(path.read_text())["config"]["eval"]["episodes"] for path in folder.glob("*validate.json")
+    }
+    assert found == {"1.validate.json": 3, "2.validate.json": 1, "validate.json": 2}
+    assert {len(record.rows) for record in find_runs([folder]) if record.kind == "validate"} == {6, 2, 4}
+
+
+def test_more_context_than_was_trained_is_refused(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", "--ckpt", str(run.folder), "--trust", "context.maximum=5"]) == 1
+    assert "context.maximum=5 is more than the 4 steps" in " ".join(capsys.readouterr().err.split())
