@@ -35,7 +35,7 @@ class OptimizerSettings:
     def __post_init__(self) -> None:
         refuse(
             "optimizer",
-            learning_rate=(self.learning_rate, 0 <= self.learning_rate < math.inf, "at least 0"),
+            learning_rate=(self.learning_rate, self.learning_rate >= 0, "at least 0"),
             weight_decay=(self.weight_decay, self.weight_decay >= 0, "at least 0"),
             warmup_steps=(self.warmup_steps, self.warmup_steps >= 0, "at least 0"),
             gradient_clip=(self.gradient_clip, self.gradient_clip >= 0, "at least 0; 0 is none"),
