@@ -6,7 +6,7 @@ import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -53,13 +53,20 @@ def run(args: argparse.Namespace) -> int:
     console.print(score_table(result.summary, reference, f"{args.ckpt} · {info.id}"))
     if result.config["ag"] is not None and "AG on" in result.summary:
         console.print(refinement_in_words(result.config, result.action_gradient_rms), highlight=False)
-    path = Path(args.json) if args.json else beside(args.ckpt, "validate")
+    path = _rows_file(args, "validate", result.config)
     contents = {"provenance": provenance(), "config": result.config, "summary": result.summary, "rows": result.rows}
-    if not args.json:
-        keep_earlier(path, result.config)
     write_text_atomically(json.dumps(contents, indent=1) + "\n", path)
     console.print(f"rows: {path}", highlight=False, soft_wrap=True)
     return 0
+
+
+def _rows_file(args: argparse.Namespace, kind: str, config: dict[str, Any]) -> Path:
+    """Where the rows go; beside the checkpoint, what was made there with another config keeps its place by another name."""
+    if args.json:
+        return Path(args.json)
+    path = beside(args.ckpt, kind)
+    keep_earlier(path, config)
+    return path
 
 
 def _report_offline(args: argparse.Namespace, result: ValidateResult, offline: OfflineResult, console: Console) -> int:
@@ -78,7 +85,7 @@ def _report_offline(args: argparse.Namespace, result: ValidateResult, offline: O
     console.print(offline_tables(report.estimates, report.deciles, title, q=offline.q, maximum=maximum))
     if "q_refined" in report.estimates:
         console.print(refinement_in_words(result.config, result.action_gradient_rms), highlight=False)
-    path = Path(args.json) if args.json else beside(args.ckpt, "offline")
+    path = _rows_file(args, "offline", result.config)
     contents = {
         "provenance": provenance(),
         "config": result.config,
@@ -86,8 +93,6 @@ def _report_offline(args: argparse.Namespace, result: ValidateResult, offline: O
         "held_out": offline.held_out,
         **asdict(report),
     }
-    if not args.json:
-        keep_earlier(path, result.config)
     write_text_atomically(json.dumps(contents, indent=1) + "\n", path)
     console.print(f"rows: {path}", highlight=False, soft_wrap=True)
     return 0
