@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from rich.console import Console
-from rich.table import Table
+from rich.padding import Padding
+from rich.text import Text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,10 +39,11 @@ def run(args: argparse.Namespace) -> int:
     if args.resolved:
         print(to_yaml(config), end="")
         return 0
-    table = Table(header_style="bold")
-    for name in ("key", "default", "type", "what it is"):
-        table.add_column(name, overflow="fold")
+    section = ""
     for row in explain(schema, config, args.key):
-        table.add_row(row.key, row.default, row.type, row.help)
-    console.print(table)
+        begins, section = section != row.key.split(".")[0], row.key.split(".")[0]
+        if begins:
+            console.print()
+        console.print(Text.assemble((row.key, "bold"), f" = {row.default}", (f"   {row.type}", "dim")), soft_wrap=True)
+        console.print(Padding(Text(row.help), (0, 0, 0, 4), expand=False))
     return 0

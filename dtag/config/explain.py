@@ -52,7 +52,7 @@ def _section_rows(name: str, schema: Schema, config: dict[str, Any]) -> Iterator
     elif isinstance(kind, Component):
         yield from _component_rows(name, target_of(section, kind), section, kind)
     else:
-        yield Row(name, "a mapping from names to components", "{}", "")
+        yield Row(name, "a mapping from names to components", "{}", kind.help)
         for entry, component in (section or {}).items():
             if component is not None:
                 named = Component(supplied=kind.supplied)

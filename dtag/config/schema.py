@@ -32,9 +32,13 @@ class Component:
 
 @dataclass(frozen=True)
 class Components:
-    """A mapping from names to such objects, each with its own `target`; those set to null are dropped."""
+    """A mapping from names to such objects, each with its own `target`; those set to null are dropped.
+
+    help: the sentence shown beside it.
+    """
 
     supplied: frozenset[str] = frozenset()
+    help: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, get_type_hints
@@ -15,6 +15,8 @@ from dtag.config.values import MismatchError, ReadComponent, plain, read
 from dtag.errors import UsageError
 
 REQUIRED: Any = inspect.Parameter.empty
+SEE = re.compile(r"see (\w+)\b(.*)")
+OTHERS = re.compile(r"Others: see\s(\w+)\.")
 
 
 @dataclass(frozen=True)
@@ -76,24 +78,51 @@ def signature_of(target: Callable[..., Any], path: str) -> Signature:
     return Signature(parameters, is_open=any(parameter.kind is parameter.VAR_KEYWORD for parameter in found))
 
 
-def describe_parameters(target: Callable[..., Any], names: list[str]) -> dict[str, str]:
+def describe_parameters(target: Callable[..., Any], names: Iterable[str]) -> dict[str, str]:
     """What the docstrings of a class or function, and of its __init__, say of each of the named parameters.
 
     Found by "name: ..." at the start of a line or sentence, also "name, other: ..." and "name (type): ..."; the text
-    runs until the next parameter or blank line. Parameters that are not described are left out.
+    runs until the next parameter or blank line. "name: see OTHER" is what OTHER says of it, as is, for parameters that
+    are not described, "Others: see OTHER"; OTHER is a name that the module of the class knows. Parameters that nothing
+    describes are left out.
     """
+    own, others = _own_descriptions(target, names)
+    namespace = _namespace(target)
+    result = {}
+    for name in names:
+        text = own.get(name, f"see {others}" if others else "")
+        if seen := SEE.match(text):
+            text = _described_elsewhere(namespace.get(seen[1]), name, seen[2].strip(" ;.,")) or text
+        if text:
+            result[name] = text
+    return result
+
+
+def _described_elsewhere(other: Any, name: str, more: str) -> str:
+    """What `other` says of the parameter, with what its own class adds; empty where it says nothing."""
+    if not callable(other):
+        return ""
+    text = describe_parameters(other, {name, *signature_of(other, name).parameters}).get(name, "")
+    return f"{text.rstrip('.')}; {more}." if text and more else text
+
+
+def _own_descriptions(target: Callable[..., Any], names: Iterable[str]) -> tuple[dict[str, str], str]:
+    """The sentences of its own docstrings, and what they name for all others; empty where they name nothing."""
     one = "|".join(re.escape(name) for name in names)
-    start = re.compile(rf"(?:(?<=^)|(?<=\n)|(?<=[.;)] ))[-*` ]*((?:{one})`?(?:, `?(?:{one})`?)*)(?: \([^)]*\))?:\s")
+    start = re.compile(rf"(?:(?<=^)|(?<=\n)|(?<=[.;)] ))[-*` ]*((?:{one})`?(?:,\s`?(?:{one})`?)*)(?: \([^)]*\))?:\s")
     result: dict[str, str] = {}
-    for documented in (target, getattr(target, "__init__", None)) if names else ():
+    others = ""
+    for documented in (target, getattr(target, "__init__", None)) if one else ():
         text = re.sub(r"\n[ ]+", "\n", inspect.cleandoc(getattr(documented, "__doc__", None) or ""))
+        if rest := OTHERS.search(text):
+            others, text = others or rest[1], text[: rest.start()] + text[rest.end() :]
         matches = list(start.finditer(text))
         ends = [*(following.start() for following in matches[1:]), len(text)]
         for match, end in zip(matches, ends, strict=False):
             sentence = " ".join(text[match.end() : end].split("\n\n")[0].split())
             for name in match[1].split(","):
-                result.setdefault(name.strip("` "), sentence)
-    return result
+                result.setdefault(name.strip("` \n"), sentence)
+    return result, others
 
 
 def _default_factories(target: Callable[..., Any]) -> dict[str, Callable[[], Any]]:

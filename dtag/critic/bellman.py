@@ -25,10 +25,10 @@ class BellmanCritic(TargetNetwork, nn.Module):
 
     Paper 2's reflective critic: Q sees (s_t, a_t) alone, at every position of a segment. The mean is over valid steps;
     paper 2's code divides by B x K, padding included.
-    rule: for the value of s', see target_rules. penalty: CQL's, or null. hidden: tuple of layer widths.
+    rule: for the value of s', one of dtag.critic.target_rules. penalty: CQL's, or null. hidden: tuple of layer widths.
     n_q: 2 are the usual twins. layer_norm: see EnsembleMLP; paper 2 has it everywhere but in MuJoCo. discount: per
     step. polyak: share of the online weights, and of the policy's, that enters the targets after each policy step.
-    learning_rate: Adam's; weight_decay > 0 makes it AdamW (paper 2: 1e-3 and 0.01).
+    learning_rate: Adam's; paper 2 has 1e-3. weight_decay: above 0 makes it AdamW; paper 2 has 0.01.
     """
 
     learns_along = True

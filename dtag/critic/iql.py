@@ -20,8 +20,8 @@ class IQL(TargetNetwork, nn.Module):
     """n_q Q-functions, their targets and V.
 
     expectile: higher trusts the best actions in the data more; 0.7 locomotion, 0.9 antmaze. discount: per step.
-    polyak: share of the online weights that enters the target at each step. learning_rate: Adam's, for Q and V;
-    weight_decay > 0 makes it AdamW.
+    polyak: share of the online weights that enters the target at each step. learning_rate: Adam's, for Q and V.
+    weight_decay: above 0 makes it AdamW. hidden: tuple of layer widths, of Q and of V.
     n_q: 2 as published; more for ensemble research. layer_norm: see EnsembleMLP.
     n_advantage: networks A(s, a) fitted to the residual y - V(s), for Action Gradient to climb (ag.q=advantage); 0 =
     the published critic. Q must spend its accuracy on V's range, a hundred times the effect of an action; A has nothing

@@ -93,8 +93,9 @@ def make_spec(
 ) -> DataSpec:
     """Statistics over every step of the dataset.
 
-    reward_rule (IQL's official code): "locomotion" scales rewards by 1000 / (max return - min return) over complete
-    episodes, "antmaze" subtracts 1, "raw" leaves them. The result is divided by reward_divisor.
+    reward_rule: the critic's reward, as in IQL's official code: "locomotion" scales rewards by 1000 / (max return - min
+    return) over complete episodes, "antmaze" subtracts 1, "raw" leaves them. reward_divisor: divides the critic's reward,
+    after the rule.
     """
     trajectories, info = dataset.trajectories, dataset.info
     mean, std = _mean_and_std(trajectories.states)

@@ -20,11 +20,12 @@ from dtag.reductions.masked_mean import masked_mean
 class AdvantageRegression:
     """L = mean_m[ w_t d_t ],  w_t = min( exp( beta (Q'(s_t, a_t) - V(s_t)) ), max )   (Kostrikov et al. 2021, eq. 7)
 
-    d_t = -log pi(a_t | tau_t) with distance="nll" (IQL), or the mean squared error of the mean action over action dims
-    with "mse" (ADT). Q' is the target networks' least. Neither w nor the critic carries gradient.
+    Q' is the target networks' least. Neither w nor the critic carries gradient.
 
-    beta: inverse temperature; IQL has 3 (antmaze 10), ADT 3 (antmaze 6). max_weight: 100 in both. denominator: "all"
-    divides by every position, padding included, as ADT's code does. q: see critic.reduce_q.
+    weight: of this term in the sum. distance: d_t, "nll" is -log pi(a_t | tau_t) (IQL), "mse" the mean squared error of
+    the mean action over action dims (ADT). beta: inverse temperature; IQL has 3 (antmaze 10), ADT 3 (antmaze 6). max_weight: 100 in both. denominator: "all"
+    divides by every position, padding included, as ADT's code does. q: "target_min", of the target networks, or "min" of
+    the twins, "q1", their "mean".
     """
 
     def __init__(

@@ -19,7 +19,7 @@ class AWR:
     Over the newest online.recent_steps collected steps. R is the TD(lambda) return, V the value that the round began
     with (Peng et al. have already updated it); w carries no gradient. The entropy is a term of its own (EntropyBonus).
 
-    beta: temperature, in units of the critic's reward. max_weight: paper 2's code has 20, and beta = 1. first_round:
+    weight: of this term in the sum. beta: temperature, in units of the critic's reward. max_weight: paper 2's code has 20, and beta = 1. first_round:
     teach nothing before this round of the run; the first, 0, has an untrained V.
     """
 
@@ -39,9 +39,8 @@ class AWR:
         if output.distribution is None:
             raise ValueError("AWR needs a policy with a distribution: head='gaussian' or 'squashed'")
         if bool((collected.rounds < self.first_round).all()):
-            return batch.states.new_zeros(
-                ()
-            ), {}  # without gradient: where this term is alone, the policy does not move
+            # Without gradient: where this term is alone, the policy does not move.
+            return batch.states.new_zeros(()), {}
         importance = advantage_weight(collected.advantages, self.beta, self.max_weight)  # (B, K)
         log_prob = output.distribution.log_prob(batch.actions).sum(-1)
         loss = -masked_mean(importance.to(log_prob.dtype) * log_prob, batch.mask)

@@ -19,11 +19,11 @@ class CriticGuidance(nn.Module):
 
     Every action of the window is the policy's, so position t also teaches earlier actions. Gradients flow through mean
     and std; the critic does not move. R is the data's return-to-go.
-    Differs from the authors' code: L_g is a mean over valid positions; theirs counts padding, where the critic was
-    never trained (masked=False). c grows to `coefficient` over `warmup` policy steps from step `start` on.
 
-    action: the imitation term L_a, with a weight of its own, like ActionMSE. expectile > 0.5 weighs returns that the
-    critic finds too low.
+    weight: of this term in the sum. action: the imitation term L_a, with a weight of its own, like ActionMSE.
+    coefficient: what c grows to. start: the policy step from which c grows. warmup: how many steps it takes; 0 = c is
+    whole at once. expectile: above 0.5 returns that the critic finds too low weigh more. masked: L_g is a mean over
+    valid positions; false also counts padding, where the critic was never trained, as the authors' code does.
     """
 
     n_updates: Tensor

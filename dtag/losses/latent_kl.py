@@ -19,7 +19,9 @@ class LatentKL:
     """L = mean_{m, Z}[ KL( q(z_t | future) || N(0, 1) ) ]  with to="standard_normal", or
     L = mean_{m, Z}[ KL( sg(q(z_t | future)) || p(z | s_t) ) ]  with to="prior".
 
-    Both are means over valid steps and latent dimensions, as in the authors' code. weight: beta of the first, 1.
+    Both are means over valid steps and latent dimensions, as in the authors' code.
+
+    to: which of the two, "standard_normal" or "prior". weight: of this term in the sum; beta of the first, 1.
     """
 
     def __init__(self, *, to: Literal["standard_normal", "prior"], weight: float = 1.0) -> None:

@@ -24,7 +24,7 @@ class PolicyGradient:
     weight: alpha. normalize: False drops the denominator, which is TD3+ODT's eq. 2 (q="q1", weight=0.1) and its DDPG
     form; True with q="q1" and weight=2.5 is TD3+BC (Fujimoto & Gu 2021). action: "sample" draws it from the policy
     (SAC, CQL; add EntropyBonus) and clips it to the action bounds, if given, as a Gaussian head's needs it.
-    q: see critic.reduce_q.
+    q: "min" of the twins, "q1", their "mean", or "target_min" of the target networks.
     """
 
     def __init__(

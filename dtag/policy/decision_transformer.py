@@ -27,9 +27,10 @@ class DecisionTransformer(nn.Module):
     """Actions from a window of states, returns-to-go and past actions.
 
     predicts_return: add Reinformer's return head, making this the original single network; paper 1 uses a separate
-    return model instead. token_order: see SequenceModel. head: "gaussian" (Reinformer), "squashed" (ODT) or
-    "deterministic" (DT). learn_std: see GaussianHead; leave it off with LAMB. init: "normal" is GPT-2's, of the
-    transformer and of every head but the squashed one, which has its own.
+    return model instead. token_order: see SequenceModel. head: see make_head.
+    learn_std: see make_head; leave it off with LAMB, which freezes it. init: "normal" is GPT-2's, of the
+    transformer and of every head but the squashed one, which has its own. Others: see SequenceModel.
+
     Defaults are Reinformer's; DT needs token_order="rsa", norm="pre", head="deterministic".
     """
 

@@ -30,8 +30,10 @@ class FuturePolicy(nn.Module):
     which z is best depends on the state through p alone. Past z stay as they were drawn.
     knows_return: set by online.return_warmup, saved with the weights. Until fine-tuning the return model does not learn.
 
-    Differs from the authors' code: how much future step t sees, see FutureEncoder. latent_dim: Z. The rest as
-    DecisionTransformer; defaults are ODT's, as in PDT.
+    latent_dim: Z. candidates: latents drawn at each step, of which the best is taken. head: see make_head. Others: see
+    SequenceModel.
+
+    Defaults are ODT's, as in PDT. Differs from the authors' code: how much future step t sees, see FutureEncoder.
     """
 
     knows_return: Tensor

@@ -35,7 +35,7 @@ class BoundedMean(nn.Module):
 class GaussianHead(nn.Module):
     """N(mean, std), mean = tanh(W h), not squashed, std independent of the state: Reinformer's BaseActor.
 
-    learn_std False holds std at 1, which is what Reinformer's recipe amounts to: LAMB's trust ratio freezes its
+    learn_std: learn the std of each action dimension. False holds it at 1, which is what Reinformer's recipe amounts to: LAMB's trust ratio freezes its
     zero-initialised log_std (METHODS: end value about -2e-6 after 50,000 steps), so its NLL is 0.5 |a - mean|^2.
     """
 
@@ -117,10 +117,14 @@ def newest_action(head: nn.Module, features: Tensor, noise: Tensor | None) -> Te
 
 
 def make_head(
-    name: HeadName, hidden: int, action_low: Sequence[float], action_high: Sequence[float], learn_std: bool
+    head: HeadName, hidden: int, action_low: Sequence[float], action_high: Sequence[float], learn_std: bool
 ) -> nn.Module:
-    """The head of that name. learn_std: of "gaussian"; "squashed" always learns its std, "deterministic" has none."""
-    if name == "gaussian":
+    """The head of that name.
+
+    head: "gaussian" (Reinformer, IQL, AWAC), "squashed" (ODT, SAC, CQL) or "deterministic" (DT, BC, TD3).
+    learn_std: of "gaussian"; "squashed" always learns its std, "deterministic" has none.
+    """
+    if head == "gaussian":
         return GaussianHead(hidden, action_low, action_high, learn_std)
-    head = SquashedGaussianHead if name == "squashed" else DeterministicHead
-    return head(hidden, action_low, action_high)
+    kind = SquashedGaussianHead if head == "squashed" else DeterministicHead
+    return kind(hidden, action_low, action_high)

@@ -22,8 +22,8 @@ class MLPPolicy(nn.Module):
 
     A batch of segments is a batch of independent steps to it, so train it with data.context_length=1, weighting=length
     and start=anywhere: transitions drawn uniformly. given: "state"; "state_return" also conditions on the
-    return-to-go (RvS), "return" on nothing else (the one-state toys). head, learn_std: see make_head. dropout: before
-    each hidden layer but the first; 0 as published.
+    return-to-go (RvS), "return" on nothing else (the one-state toys). hidden, n_layers: width and number of hidden layers.
+    head, learn_std: see make_head. dropout: before each hidden layer but the first; 0 as published.
     """
 
     def __init__(

@@ -16,10 +16,12 @@ class ReturnCritic(nn.Module):
     """N(mean, std) of the scaled return-to-go at each a_t, from s_1..t and a_1..t; no bootstrap, no target network.
 
     L = mean_m[ |expectile - 1(u < 0)| NLL(R; mean, std) ] / max(expectile, 1 - expectile),  u = (R - mean) / std
-    (CGDT, Wang et al. 2024, stage 1.) expectile > 0.5 makes it optimistic, 0.5 is the plain likelihood.
+    (CGDT, Wang et al. 2024, stage 1.)
 
-    Differs from the authors' code: a fixed number of updates in place of stopping on held-out trajectories. The
-    rest as SequenceModel; orthogonal heads with zero bias, log std clamped to [-10, 2].
+    expectile: above 0.5 the critic is optimistic, 0.5 is the plain likelihood. Others: see SequenceModel.
+
+    Orthogonal heads with zero bias, log std clamped to [-10, 2]. Differs from the authors' code: a fixed number of
+    updates in place of stopping on held-out trajectories.
     """
 
     learns_from = "segments"

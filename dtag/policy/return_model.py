@@ -17,7 +17,7 @@ class ReturnTransformer(nn.Module):
     """Return-to-go from (s, R, a) of past steps and the newest state: Reinformer's return head on its own network.
 
     Paper 1 separates it from the action network without saying what it sees; it keeps Reinformer's information.
-    Parameters as DecisionTransformer's.
+    Others: see SequenceModel.
     """
 
     def __init__(
@@ -70,7 +70,10 @@ class ReturnTransformer(nn.Module):
 
 
 class ReturnMLP(nn.Module):
-    """Return-to-go from the newest state alone: the cheap ablation (paper 1, Sec. 3.1 argues state by state)."""
+    """Return-to-go from the newest state alone: the cheap ablation (paper 1, Sec. 3.1 argues state by state).
+
+    hidden, n_layers: width and number of hidden layers.
+    """
 
     def __init__(self, state_dim: int, *, hidden: int = 256, n_layers: int = 2) -> None:
         super().__init__()

@@ -35,8 +35,12 @@ class ActionGradient:
 
     eta: step size, in the unit `eta_unit` names. n_steps: gradient steps; 0 = the base policy. The defaults
     harmed none of the three policies in README's results; raise eta for more, at a risk.
-    rule: none (eq. 1), fm (eq. 6), sm (eq. 7), fm_sm (eq. 8); variant: see update_rules, as are zeta* and epsilon.
-    q: which value is climbed and compared, see critic.reduce_q; kappa: std's weight in "lower_bound".
+    rule: none (eq. 1), fm (eq. 6), sm (eq. 7), fm_sm (eq. 8); variant: of eq. 6 to 8, as the "paper"
+    prints them or "standard": heavy ball, RMSProp and Adam with bias correction. zeta: decay of eq. 6 and 7. zeta_first,
+    zeta_second: of eq. 8. epsilon: beside the root of eq. 7 and 8.
+    q: which value is climbed and compared: "min" of the twins, "q1", their "mean", "target_min" of the target networks,
+    "lower_bound" (mean - kappa std over members), "advantage" or "advantage_bound" (critic.model.n_advantage). kappa:
+    std's weight in the bounds.
     clip: "each" projects every iterate on the action bounds before Q sees it, so the action scored is the action
     executed; "final" (the chosen action only) and "none" are for ablations.
     eta_unit: "raw" as printed, so eta depends on the reward scale; "rms" divides Q by the root mean square of its

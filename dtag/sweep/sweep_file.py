@@ -21,8 +21,8 @@ from dtag.training import experiment
 SCHEMA: Schema = {
     "experiment": Value(str, REQUIRED, "the name of the sweep's folder under output"),
     "output": Value(str, "runs", "where run folders go"),
-    "methods": Components(),
-    "datasets": Components(),
+    "methods": Components(help="what is trained, by name; the rows of the table. null drops one"),
+    "datasets": Components(help="what it is trained on, by name; the columns. null drops one"),
     "seeds": Value(list[int], [0], "each is a run of every method on every dataset"),
     "preset": Value(str | None, None, "conf/presets/NAME.yaml merged over every run's config"),
     "overrides": Value(list[str], [], "of every run; a dataset's, then a method's come after them"),
@@ -55,8 +55,8 @@ class Method:
     get; null = their own.
     finetune: the YAML file or files, after the dataset's, with which the agents trained by config, preset and overrides
     are fine-tuned online; [] = the dataset's alone, null = the agents are not fine-tuned. Methods that train the same
-    agents share their training, as critics are shared. finetune_preset, finetune_overrides: of the fine-tuning only, in
-    place of the sweep's and after the dataset's.
+    agents share their training, as critics are shared. finetune_preset: of the fine-tuning only, in place of the sweep's.
+    finetune_overrides: of the fine-tuning only, after the dataset's.
     """
 
     config: str | tuple[str, ...] | None = None
@@ -77,9 +77,11 @@ class Method:
 
 @dataclass(frozen=True)
 class Data:
-    """What a dataset changes in every method's config: YAML files merged over it, and overrides.
+    """What a dataset changes in every method's config.
 
-    finetune, finetune_overrides: its environment's YAML file or files for fine-tuning, which a method's are merged over.
+    config: YAML file or files merged over it. overrides: of its runs only; a method's come after them. finetune: its
+    environment's YAML file or files for fine-tuning, which a method's are merged over. finetune_overrides: of the
+    fine-tuning only; a method's come after them.
     """
 
     config: str | tuple[str, ...] | None = None

@@ -32,7 +32,7 @@ SCHEMA: Schema = {
     "data": Component("dtag.data.datamodule.TrajectoryDataModule", frozenset({"seed"}), optional=False),
     "policy": Component("dtag.policy.decision_transformer.DecisionTransformer", SPEC_ARGUMENTS, optional=False),
     "return_model": Component("dtag.policy.return_model.ReturnTransformer", SPEC_ARGUMENTS),
-    "losses": Components(SPEC_ARGUMENTS),
+    "losses": Components(SPEC_ARGUMENTS, "the named terms of the policy's objective; null drops one"),
     "optimizer": Component("dtag.training.optimizers.OptimizerSettings", optional=False),
     "critic": Component("dtag.training.settings.CriticSettings", SPEC_ARGUMENTS),
     "ag": Component("dtag.refiners.action_gradient.ActionGradient"),

@@ -86,7 +86,7 @@ class CriticSettings:
 class LiveCriticSettings:
     """A critic that learns along with the policy, like dtag.critic.bellman.BellmanCritic.
 
-    policy_delay: critic updates per policy step, each on its own batch of data.batch_size segments; 2 is TD3's. The
+    model: the critic. policy_delay: critic updates per policy step, each on its own batch of data.batch_size segments; 2 is TD3's. The
     policy, and every target network, moves after the first of them. train.n_steps counts policy steps.
     """
 
@@ -104,13 +104,14 @@ class OnlineSettings:
 
     n_environment_steps: the budget; the round in which it is reached is finished. replay_trajectories: the buffer's
     slots. start_from: "data" fills them with the offline episodes of highest return, "empty" with none (PDT).
-    updates_per_round: policy steps; the critic makes critic.policy_delay times as many. episodes_per_round,
-    minimum_steps: a round collects so many episodes, and goes on until it has so many steps (paper 2: 1 episode, and
+    updates_per_round: policy steps; the critic makes critic.policy_delay times as many. episodes_per_round: a
+    round collects so many. minimum_steps: and goes on until it has so many steps (paper 2: 1 episode, and
     1000 steps where the data is random or episodes are short). first_steps: at least so many in the first round (PDT).
     weighting: what a trajectory's probability to be drawn is proportional to, its "length" or its "return" (PDT).
     return_warmup: updates of a latent policy's return model before anything else learns (PDT). environments: episodes
-    run at once; a round's number of episodes is rounded up to it. exploration, noise: see RowSettings; "sample" for
-    stochastic policies (ODT). target_return: return-to-go to collect with, in the units of eval.target_return, for
+    run at once; a round's number of episodes is rounded up to it. exploration: "noise" added to the action (TD3+ODT),
+    "sample" from the policy's distribution (ODT), or "none". noise: its std, in units of half the action range.
+    target_return: return-to-go to collect with, in the units of eval.target_return, for
     policies without a return model; paper 2 asks for twice the evaluation's. refine: Action Gradient while collecting
     too, with the critic as it stands. seed: online episode i of the run with seed s is reset with seed + 10,000,000 s +
     i. evaluate_every, checkpoint_every: in rounds; 0 = only at the end. continue_warmup: the learning rate's warm-up

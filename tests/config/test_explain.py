@@ -44,3 +44,44 @@ def test_a_key_that_does_not_exist_gets_the_nearest():
 def test_a_class_can_be_explained_by_its_import_path():
     assert explain_target(f"{PARTS}.PolicyGradient", "losses.pg") == [Row("losses.pg.weight", "a number", "1.0", "")]
     assert "learning rate" in explain_target("torch.optim.AdamW", supplied=frozenset({"params"}))[0].help
+
+
+class Elsewhere:
+    """first: of the elsewhere described. second: likewise,
+    over two lines.
+
+    Not of second.
+    """
+
+    def __init__(self, first: int = 0, second: int = 0) -> None: ...
+
+
+class Borrowing:
+    """first: see Elsewhere; with more. second: see Nowhere. third: own. Others: see Elsewhere.
+
+    The end.
+    """
+
+    def __init__(self, first: int, second: int, third: int, fourth: int) -> None: ...
+
+
+class BorrowingAll:
+    """Others: see Elsewhere."""
+
+    def __init__(self, first: int, second: int, third: int) -> None: ...
+
+
+def test_see_and_others_lead_to_what_another_class_says():
+    texts = {row.key: row.help for row in explain_target(f"{__name__}.Borrowing")}
+    assert texts == {
+        "first": "of the elsewhere described; with more.",
+        "second": "see Nowhere.",
+        "third": "own.",
+        "fourth": "see Elsewhere",
+    }
+    texts = {row.key: row.help for row in explain_target(f"{__name__}.BorrowingAll")}
+    assert texts == {
+        "first": "of the elsewhere described.",
+        "second": "likewise, over two lines.",
+        "third": "see Elsewhere",
+    }
