@@ -15,7 +15,8 @@ from dtag.data.transitions import TransitionBatch
 class LearnsAlong(nn.Module):
     """A critic like IQL, updated at every critic step of the policy's training; it asks nothing of the policy.
 
-    model: that critic, like dtag.critic.iql.IQL. Its targets move with the policy's steps, as those of every critic that learns along.
+    model: that critic, like dtag.critic.iql.IQL. Its targets move with the policy's steps, as those of every critic
+    that learns along.
 
     IQL+ODT in paper 2 is this beside AdvantageRegression; theirs bootstraps from a slow copy of V, this from V itself,
     as Kostrikov et al. 2021 do. It takes the weights of a bare model too: those of one that was trained offline.

@@ -17,9 +17,10 @@ class ConservativePenalty(nn.Module):
     logsumexp over n_actions uniform actions, n_actions of pi(s) and n_actions of pi(s'), each Q less the log-density
     its action was drawn with (importance sampling, App. F).
 
-    temperature: t of t logsumexp(Q / t), 1 as published. alpha: 10 in CORL's locomotion configs, 5 in antmaze. n_actions: of each kind. lagrange_gap: null, or the gap at
-    which a learned multiplier holds the penalty (CORL: 5 in maze2d, 0.8 in antmaze), trained by the critic's optimiser:
-    L = multiplier alpha (difference - gap), the multiplier growing while the difference exceeds the gap.
+    temperature: t of t logsumexp(Q / t), 1 as published. alpha: 10 in CORL's locomotion configs, 5 in antmaze.
+    n_actions: of each kind. lagrange_gap: null, or the gap at which a learned multiplier holds the penalty (CORL: 5 in
+    maze2d, 0.8 in antmaze), trained by the critic's optimiser: L = multiplier alpha (difference - gap), the multiplier
+    growing while the difference exceeds the gap.
     """
 
     def __init__(

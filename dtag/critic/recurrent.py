@@ -71,9 +71,10 @@ class RecurrentCritic(TargetNetwork, nn.Module):
 
     Action Gradient knows no history, so it cannot climb this critic: set ag=null.
 
-    rule: for the value of the next step, one of dtag.critic.target_rules. hidden: units of each layer; paper 2 has three of 256. cell:
-    "lstm", or "rnn" (tanh). n_q: 2 are the usual twins. discount: per step. polyak: share of the online weights, and of the
-    policy's, that enters the targets after each policy step. learning_rate, weight_decay: Adam's, AdamW's.
+    rule: for the value of the next step, one of dtag.critic.target_rules. hidden: units of each layer; paper 2 has
+    three of 256. cell: "lstm", or "rnn" (tanh). n_q: 2 are the usual twins. discount: per step. polyak: share of the
+    online weights, and of the policy's, that enters the targets after each policy step. learning_rate, weight_decay:
+    Adam's, AdamW's.
     """
 
     learns_along = True

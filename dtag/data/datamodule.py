@@ -52,14 +52,15 @@ class StepLoader:
 class TrajectoryDataModule(LightningDataModule):
     """K-step segments for the policy or transitions for the critic, from any source `load_dataset` knows.
 
-    id: dataset id, D4RL name or file; several joined by "+". context_length: K, the steps of a segment. batch_size: segments per step and rank.
-    weighting, start: see SegmentSampler. return_scale: divides returns-to-go; about the best return in hundreds.
-    reward_rule, reward_divisor: see make_spec. shaped_returns: returns-to-go, and with them
-    eval.target_return and online.target_return, count the critic's rewards, as in paper 2's code for antmaze and Adroit;
-    scores stay raw. top_fraction: share of the complete training trajectories, best returns first, that the policy learns
-    from (10% BC: 0.1); normalisation and critic still see all. held_out: share of the trajectories kept from the policy
-    for validation losses. future_steps: gathered behind each segment, for policies that learn from them (PDT: 20).
-    n_validation_batches: per validation and rank. on_device: gather on the GPU when the data takes under a quarter of its free memory.
+    id: dataset id, D4RL name or file; several joined by "+". context_length: K, the steps of a segment. batch_size:
+    segments per step and rank. weighting, start: see SegmentSampler. return_scale: divides returns-to-go; about the
+    best return in hundreds. reward_rule, reward_divisor: see make_spec. shaped_returns: returns-to-go, and with them
+    eval.target_return and online.target_return, count the critic's rewards, as in paper 2's code for antmaze and
+    Adroit; scores stay raw. top_fraction: share of the complete training trajectories, best returns first, that the
+    policy learns from (10% BC: 0.1); normalisation and critic still see all. held_out: share of the trajectories kept
+    from the policy for validation losses. future_steps: gathered behind each segment, for policies that learn from them
+    (PDT: 20). n_validation_batches: per validation and rank. on_device: gather on the GPU when the data takes under a
+    quarter of its free memory.
     """
 
     def __init__(

@@ -16,7 +16,8 @@ from dtag.reductions.masked_mean import masked_mean
 class ActionMSE:
     """L = mean_{m, A}[ (mu_t - a_t)^2 ]  (Chen et al. 2021, Sec. 3).
 
-    weight: of this term in the sum. denominator: "valid" positions (DT), or "all" including padding (CORL's DT, whose loss shrinks with padding).
+    weight: of this term in the sum. denominator: "valid" positions (DT), or "all" including padding (CORL's DT, whose
+    loss shrinks with padding).
     """
 
     def __init__(self, *, weight: float = 1.0, denominator: Literal["valid", "all"] = "valid") -> None:

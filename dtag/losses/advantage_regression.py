@@ -23,9 +23,9 @@ class AdvantageRegression:
     Q' is the target networks' least. Neither w nor the critic carries gradient.
 
     weight: of this term in the sum. distance: d_t, "nll" is -log pi(a_t | tau_t) (IQL), "mse" the mean squared error of
-    the mean action over action dims (ADT). beta: inverse temperature; IQL has 3 (antmaze 10), ADT 3 (antmaze 6). max_weight: 100 in both. denominator: "all"
-    divides by every position, padding included, as ADT's code does. q: "target_min", of the target networks, or "min" of
-    the twins, "q1", their "mean".
+    the mean action over action dims (ADT). beta: inverse temperature; IQL has 3 (antmaze 10), ADT 3 (antmaze 6).
+    max_weight: 100 in both. denominator: "all" divides by every position, padding included, as ADT's code does. q:
+    "target_min", of the target networks, or "min" of the twins, "q1", their "mean".
     """
 
     def __init__(

@@ -19,8 +19,8 @@ class AWR:
     Over the newest online.recent_steps collected steps. R is the TD(lambda) return, V the value that the round began
     with (Peng et al. have already updated it); w carries no gradient. The entropy is a term of its own (EntropyBonus).
 
-    weight: of this term in the sum. beta: temperature, in units of the critic's reward. max_weight: paper 2's code has 20, and beta = 1. first_round:
-    teach nothing before this round of the run; the first, 0, has an untrained V.
+    weight: of this term in the sum. beta: temperature, in units of the critic's reward. max_weight: paper 2's code has
+    20, and beta = 1. first_round: teach nothing before this round of the run; the first, 0, has an untrained V.
     """
 
     source: Source = "recent"

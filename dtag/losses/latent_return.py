@@ -16,7 +16,9 @@ from dtag.reductions.masked_mean import masked_mean
 class LatentReturn:
     """L = mean_m[ -log N( R_t; return model(s_t, z_t) ) ],  z_t the sample that the action was predicted from.
 
-    weight: of this term in the sum. R_t: scaled return-to-go. Its gradient reaches the latent, the future encoder and both embeddings too.
+    R_t: scaled return-to-go. Its gradient reaches the latent, the future encoder and both embeddings too.
+
+    weight: of this term in the sum.
     """
 
     def __init__(self, *, weight: float = 1.0) -> None:

@@ -24,9 +24,9 @@ class PPO:
     asked for; given tau its old likelihood can be tiny, which is what paper 2 (App. C) finds PPO to fail by.
     Differs from the papers: the exponent is bounded, as in paper 2's code. No entropy bonus (add EntropyBonus).
 
-    weight: of this term in the sum. epsilon: how far rho may move. max_log_ratio: bound of its logarithm, against overflow where A < 0, where clip bounds
-    nothing: an action above it is not pushed back.
-    normalize: bring the batch's advantages to mean 0 and std 1, as most implementations do; the papers do not.
+    weight: of this term in the sum. epsilon: how far rho may move. max_log_ratio: bound of its logarithm, against
+    overflow where A < 0, where clip bounds nothing: an action above it is not pushed back. normalize: bring the batch's
+    advantages to mean 0 and std 1, as most implementations do; the papers do not.
     """
 
     source: Source = "recent"

@@ -19,7 +19,8 @@ class ReturnExpectile:
     little and g_hat tends to the largest return in the data. N carries no gradient; it makes the loss independent of
     the return's scale. Differs from the authors' code: N is at least 1e-6 (a batch of zero returns gave NaN).
 
-    weight: of this term in the sum. expectile: tau in (0, 1); 0.5 is half the squared error. Lower it if the predicted return is out of reach.
+    weight: of this term in the sum. expectile: tau in (0, 1); 0.5 is half the squared error. Lower it if the predicted
+    return is out of reach.
     """
 
     def __init__(self, *, weight: float = 1.0, expectile: float = 0.99) -> None:

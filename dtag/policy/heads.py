@@ -35,8 +35,9 @@ class BoundedMean(nn.Module):
 class GaussianHead(nn.Module):
     """N(mean, std), mean = tanh(W h), not squashed, std independent of the state: Reinformer's BaseActor.
 
-    learn_std: learn the std of each action dimension. False holds it at 1, which is what Reinformer's recipe amounts to: LAMB's trust ratio freezes its
-    zero-initialised log_std (METHODS: end value about -2e-6 after 50,000 steps), so its NLL is 0.5 |a - mean|^2.
+    learn_std: learn the std of each action dimension. False holds it at 1, which is what Reinformer's recipe amounts
+    to: LAMB's trust ratio freezes its zero-initialised log_std (simulated: end value about -2e-6 after 50,000 steps), so
+    its NLL is 0.5 |a - mean|^2.
     """
 
     log_std_bounds = (-20.0, 2.0)

@@ -43,14 +43,14 @@ class SequenceModel(nn.Module):
     """Embeds the tokens of each step, adds the timestep's embedding, and runs a causal transformer.
 
     token_order: "sra" (Reinformer: the return is predicted from the state before the action sees it), "rsa" (Decision
-    Transformer), "ja" (ADT: return and state joined in one token) or "sa" (no return: CGDT's critic).
-    time_embedding: "absolute" adds a learned vector per timestep of the episode; "none" where evaluation runs far beyond
-    the trained lengths. norm: LayerNorm "post" (Reinformer) or "pre" (DT, ODT) attention and MLP. activation: of the MLPs,
-    "gelu" (Reinformer, CORL's DT) or "relu" (DT, ODT). init: "torch" (Reinformer) or "normal", N(0, 0.02) (GPT-2, CORL). return_dim: of what stands in the
-    return's place, 1 where that is a return. hidden: D, the width of every token. n_layers, n_heads: of the transformer.
-    embedding_dropout: of the tokens. attention_dropout: of what attention_dropout_on names. attention_dropout_on: the
-    attention "weights" (GPT-2, CORL) or what the heads put out, "output" (Reinformer). residual_dropout: of what each
-    attention and MLP adds.
+    Transformer), "ja" (ADT: return and state joined in one token) or "sa" (no return: CGDT's critic). time_embedding:
+    "absolute" adds a learned vector per timestep of the episode; "none" where evaluation runs far beyond the trained
+    lengths. norm: LayerNorm "post" (Reinformer) or "pre" (DT, ODT) attention and MLP. activation: of the MLPs, "gelu"
+    (Reinformer, CORL's DT) or "relu" (DT, ODT). init: "torch" (Reinformer) or "normal", N(0, 0.02) (GPT-2, CORL).
+    return_dim: of what stands in the return's place, 1 where that is a return. hidden: D, the width of every token.
+    n_layers, n_heads: of the transformer. embedding_dropout: of the tokens. attention_dropout: of what
+    attention_dropout_on names. attention_dropout_on: the attention "weights" (GPT-2, CORL) or what the heads put out,
+    "output" (Reinformer). residual_dropout: of what each attention and MLP adds.
     """
 
     embed_state: nn.Linear  # those that the order names

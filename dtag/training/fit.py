@@ -145,15 +145,11 @@ class _Run:
         self.data: TrajectoryDataModule = build_data(config)
         self.spec: DataSpec = self.data.spec
         self.kappa = climbed_kappa(config)
-        factory = environment_factory(build(config["eval"]), self.spec)
-        if factory is not None:
-            factory.check(self.spec)  # before any training: a missing package should not cost hours
-            self._check_target()
-
-    def _check_target(self) -> None:
-        settings: EvaluationSettings = build(self.config["eval"])
-        if None in settings.targets and needs_target(*build_networks(self.config, self.spec)):
-            raise UsageError(NO_TARGET)
+        self.evaluation: EvaluationSettings = build(config["eval"])
+        self.factory = environment_factory(self.evaluation, self.spec)
+        if self.factory is not None:
+            self.factory.check(self.spec)  # before any training: a missing package should not cost hours
+        self._given: tuple[Any, dict[str, Any]] | None = None  # the critic of critic.ckpt and what lies beside it
 
     def refuse_early(self, stage: Stage, *, started: bool) -> None:
         """What would be found hours later, or leave a folder that holds nothing and keeps the name.
@@ -168,11 +164,14 @@ class _Run:
         critic = None if settings is None else settings.model
         if isinstance(settings, CriticSettings) and not started:
             if settings.ckpt is not None:
-                critic, _ = self._read_critic(Path(settings.ckpt))
+                self._given = self._read_critic(Path(settings.ckpt))
+                critic = self._given[0]
             elif stage == "policy":
                 raise UsageError(NO_CRITIC)
         if stage != "critic":
             networks = build_networks(self.config, self.spec)
+            if self.factory is not None and None in self.evaluation.targets and needs_target(*networks):
+                raise UsageError(NO_TARGET)
             build(self.config["optimizer"]).make(networks[0], self.train.n_steps)
             agent = build_agent(self.config, self.spec, *networks, critic, {})
             if isinstance(agent.refiner, ActionGradient) and critic is not None:
@@ -195,9 +194,10 @@ class _Run:
         if settings is None or isinstance(settings, LiveCriticSettings):
             return FrozenCritic(None, {}, None)
         if folder.critic.is_file():  # this run's own, from before it was resumed
-            return self._shared_critic(folder.critic, trust=True)
+            return self._shared_critic(folder.critic, *self._read_critic(folder.critic, trust=True))
         if settings.ckpt is not None:
-            return self._shared_critic(Path(settings.ckpt))
+            path = Path(settings.ckpt)
+            return self._shared_critic(path, *(self._given or self._read_critic(path)))
         if stage == "policy":
             raise UsageError(NO_CRITIC)
         return self._train_critic(folder, settings)
@@ -211,8 +211,7 @@ class _Run:
         check_same_data(contents, self.spec, path)
         return critic, contents
 
-    def _shared_critic(self, path: Path, trust: bool = False) -> FrozenCritic:
-        critic, contents = self._read_critic(path, trust)
+    def _shared_critic(self, path: Path, critic: Any, contents: dict[str, Any]) -> FrozenCritic:
         self.report(f"critic: {path}")
         self.config["critic"]["model"] = contents["config"]["critic"]["model"]
         rms, ag = contents["action_gradient_rms"], self.config["ag"]
@@ -302,8 +301,6 @@ class _Run:
         return FitResult(folder.path, folder.agent, critic.path, evaluator.summary, evaluator.rows)
 
     def _evaluator(self, folder: RunFolder, critic: FrozenCritic) -> Evaluator:
-        settings: EvaluationSettings = build(self.config["eval"])
-
         def make_agent(module: LightningModule) -> Any:
             own: Any = module.critic  # frozen, or learning along: then its slope is measured anew
             rms = (
@@ -313,7 +310,7 @@ class _Run:
             )
             return build_agent(self.config, self.spec, module.policy, module.return_model, own, rms)  # type: ignore[arg-type]
 
-        return Evaluator(make_agent, settings, rows_file=folder.rows, stop=self.flag)
+        return Evaluator(make_agent, self.evaluation, rows_file=folder.rows, stop=self.flag)
 
     def _log_every(self, n_steps: int) -> int:
         return max(min(self.train.log_every, n_steps), 1)

@@ -86,8 +86,8 @@ class CriticSettings:
 class LiveCriticSettings:
     """A critic that learns along with the policy, like dtag.critic.bellman.BellmanCritic.
 
-    model: the critic. policy_delay: critic updates per policy step, each on its own batch of data.batch_size segments; 2 is TD3's. The
-    policy, and every target network, moves after the first of them. train.n_steps counts policy steps.
+    model: the critic. policy_delay: critic updates per policy step, each on its own batch of data.batch_size segments;
+    2 is TD3's. The policy, and every target network, moves after the first of them. train.n_steps counts policy steps.
     """
 
     model: Any
