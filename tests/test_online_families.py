@@ -30,7 +30,7 @@ FAMILIES = {path.stem: path for path in sorted((CONF / "online").glob("*.yaml"))
             if {"data", "experiment"} <= set(load_config([path]))}  # fmt: skip
 START = str(CONF / "methods" / "dt_td3.yaml")
 
-# METHODS of paper 2 (its released code): RTG, RTG scale as a divisor, reward divisor, K, T_eval, pre-training steps,
+# Paper 2's released code: RTG, RTG scale as a divisor, reward divisor, K, T_eval, pre-training steps,
 # replay, discount, steps of an episode.
 TABLE = {
     "pen": (120, 1, 100, 5, 5, 40_000, 5000, 0.99, 100),

@@ -5,7 +5,7 @@
 Reinformer: github.com/Dragon-Zhuang/Reinformer at commit 61eaed92999239d9a3b1324a449e32c57a4c49ec. The record beside this
 file was made from stored copies, comments left out, not from a clone: trainer.py at that commit, model/reinformer.py,
 model/__init__.py and eval.py at f93bded, model/net.py at 706acb9. Its lamb.py was not to be had; online-dt's stood in
-for it (the copy in pytorch/rl), which has every property METHODS lists of Reinformer's. Run it again on a clone if one
+for it (the copy in pytorch/rl), which has every property known of Reinformer's. Run it again on a clone if one
 is at hand: the test must pass unchanged.
 
 Recorded: the outputs before training; the total loss of, and the weights after, N_STEPS of the official train_step; a part of

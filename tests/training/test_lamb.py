@@ -78,7 +78,7 @@ def test_parameters_without_a_gradient_are_left_alone():
 
 
 def test_a_tensor_that_starts_at_zero_stays_frozen_however_steady_its_gradient():
-    # METHODS: the first step has size lr_0, after it the norm grows by at most (1 + lr) a step.
+    # The first step has size lr_0, after it the norm grows by at most (1 + lr) a step.
     rate, warmup, n_steps, size = 1e-4, 50, 500, 3
     zero, other = torch.nn.Parameter(torch.zeros(size)), torch.nn.Parameter(torch.ones(size))
     optimizer = Lamb([zero, other], lr=rate, weight_decay=1e-4)

@@ -99,7 +99,7 @@ def test_the_critic_learns_delay_times_a_step_and_everything_moves_once(tmp_path
 
 @pytest.mark.parametrize("delay", [1, 3])
 def test_a_step_is_critic_policy_targets_and_then_the_critic_on_batches_of_its_own(tmp_path: Path, delay: int) -> None:
-    """METHODS' invariant: targets move on the policy's steps alone, which learn from the first batch."""
+    """Targets move on the policy's steps alone, which learn from the first batch."""
     order: list[tuple[str, torch.Tensor | None]] = []
 
     class Order(Callback):
