@@ -41,8 +41,9 @@ toys: $(STAMP) ## the papers' one-state experiments, with figures, in minutes; n
 test: $(STAMP) ## run every test that needs no GPU (JOBS=2 processes)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m "not gpu and not multi_gpu" $(ARGS)
 
-check: $(STAMP) ## lint (ruff) and types (mypy)
+check: $(STAMP) ## lint and format (ruff), types (mypy)
 	@$(BIN)/python -m ruff check .
+	@$(BIN)/python -m ruff format --check --quiet . || { echo "run make format"; exit 1; }
 	@$(BIN)/python -m mypy
 
 format: $(STAMP) ## format and fix what ruff can

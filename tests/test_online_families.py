@@ -118,7 +118,11 @@ def test_pdt_keeps_its_recipe_in_paper_2s_sweeps(sweep: str, scale: float) -> No
     for job in jobs:
         data, optimizer = job.config["data"], job.config["optimizer"]
         assert (data["context_length"], data["return_scale"], job.config["context"]["maximum"]) == (20, scale, 5)
-        assert (optimizer["learning_rate"], optimizer["weight_decay"], optimizer["warmup_steps"]) == (1e-4, 5e-4, 10_000)
+        assert (optimizer["learning_rate"], optimizer["weight_decay"], optimizer["warmup_steps"]) == (
+            1e-4,
+            5e-4,
+            10_000,
+        )
         if job.kind == "policy":
             assert job.config["train"]["n_steps"] == 50_000
         else:

@@ -15,7 +15,7 @@ class CriticEnsemble(nn.Module):
     """Independent critics, each with its own twins, targets and V; their reduced values are averaged.
 
     Much of one critic's slope in the action is fitting noise, and the twins of one critic share V and so their errors;
-    averaging independent ones lessens it. README says what that was measured to be worth.
+    averaging independent ones lessens it. tests/results says what that was measured to be worth.
     members: named critics, like dtag.critic.iql.IQL; any number, of any kinds.
     """
 

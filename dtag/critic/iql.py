@@ -25,7 +25,7 @@ class IQL(TargetNetwork, nn.Module):
     n_q: 2 as published; more for ensemble research. layer_norm: see EnsembleMLP.
     n_advantage: networks A(s, a) fitted to the residual y - V(s), for Action Gradient to climb (ag.q=advantage); 0 =
     the published critic. Q must spend its accuracy on V's range, a hundred times the effect of an action; A has nothing
-    else to fit. They change neither Q nor V. README has what was measured.
+    else to fit. They change neither Q nor V. tests/results has what was measured.
     """
 
     def __init__(

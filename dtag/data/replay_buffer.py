@@ -219,7 +219,9 @@ class ReplayBuffer:
         if first > self.n_added:  # all of what is here was overwritten, and some of what came then
             self.oldest = self.n_added = first
         ends = (state["lengths"] + 1).cumsum(0).tolist()
-        for end, length, has_final in zip(ends, state["lengths"].tolist(), state["has_final_state"].tolist(), strict=True):
+        for end, length, has_final in zip(
+            ends, state["lengths"].tolist(), state["has_final_state"].tolist(), strict=True
+        ):
             row = self._append(length, has_final)
             for name in _PER_STEP:
                 getattr(self, name)[row : row + length + 1] = state[name][end - length - 1 : end]

@@ -230,7 +230,9 @@ def override_config(contents: dict[str, Any], overrides: list[str]) -> dict[str,
         raise CheckpointError(f"{', '.join(fixed)} cannot be changed in a trained checkpoint; eval, ag and context can")
     longest, asked = config["data"].get("context_length"), config["context"].get("maximum")
     if None not in (longest, asked) and asked > longest and asked != trained["context"].get("maximum"):
-        raise CheckpointError(f"context.maximum={asked} is more than the {longest} steps that the policy was trained on")
+        raise CheckpointError(
+            f"context.maximum={asked} is more than the {longest} steps that the policy was trained on"
+        )
     return config
 
 

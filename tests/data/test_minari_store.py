@@ -301,7 +301,8 @@ def test_two_processes_that_pack_at_once_leave_one_copy(monkeypatch: pytest.Monk
 
     folder = save(example_dataset())
     packed = next((folder / "packed").iterdir())
-    monkeypatch.setattr(packed_cache.shutil, "rmtree", lambda *_, **__: None)  # the other's copy came after the cleaning
+    # The other's copy came after the cleaning.
+    monkeypatch.setattr(packed_cache.shutil, "rmtree", lambda *_, **__: None)
     assert packed_cache.save_packed(example_dataset().trajectories, folder) == packed
     assert_equal(load("local/example/tiny-v0").trajectories, example_dataset().trajectories)
 

@@ -13,7 +13,9 @@ from gymnasium.utils.env_checker import check_env
 from dtag.data.pointmaze_environment import MAZES, PointMaze, cell_of, find_maze, goal_reward, make_point_maze
 from dtag.errors import DtagError, UsageError
 
-maps = pytest.importorskip("gymnasium_robotics.envs.maze.maps", reason="pip install -e '.[robotics]' to run the maze tests")
+maps = pytest.importorskip(
+    "gymnasium_robotics.envs.maze.maps", reason="pip install -e '.[robotics]' to run the maze tests"
+)
 mujoco = pytest.importorskip("mujoco")
 
 SIZES = ("umaze", "medium", "large")

@@ -69,6 +69,7 @@ def test_the_temperature_holds_the_entropy_and_the_policy_follows_it() -> None:
     of_temperature, of_scale = torch.autograd.grad(
         loss, (term.log_temperature, output.distribution.scale), retain_graph=True
     )
-    assert of_temperature.item() == pytest.approx(0.3 * (entropy.item() - 50.0), rel=1e-6)  # below: descent raises lambda
+    # Below the target: descent raises lambda.
+    assert of_temperature.item() == pytest.approx(0.3 * (entropy.item() - 50.0), rel=1e-6)
     (expected,) = torch.autograd.grad(-0.3 * entropy, output.distribution.scale)
     torch.testing.assert_close(of_scale, expected)

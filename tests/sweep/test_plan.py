@@ -186,7 +186,10 @@ def test_the_mistakes_of_all_methods_are_told_at_once_and_once(tmp_path: Path) -
 
 @pytest.mark.parametrize("override", ["data.return_scale=3", "data.context_length=5", "data.top_fraction=0.5"])
 def test_a_critic_that_learns_from_segments_depends_on_how_they_are_made(override: str, tmp_path: Path) -> None:
-    cgdt = ["critic.model={target: dtag.policy.return_critic.ReturnCritic, hidden: 8, n_layers: 1, n_heads: 2}", "ag=null"]
+    cgdt = [
+        "critic.model={target: dtag.policy.return_critic.ReturnCritic, hidden: 8, n_layers: 1, n_heads: 2}",
+        "ag=null",
+    ]
     methods = {name: {"config": "{line}", "overrides": cgdt} for name in ("cgdt", "again", "changed")}
     methods["changed"] = {"config": "{line}", "overrides": [*cgdt, override]}
     jobs = jobs_of(tmp_path, methods=methods)
