@@ -54,14 +54,14 @@ class Lamb(Optimizer):
         means = [self.state[p]["mean"] for p in params]
         squares = [self.state[p]["square"] for p in params]
         beta1, beta2 = group["betas"]
-        step = self.state[params[0]]["step"]
+        steps = [self.state[p]["step"] for p in params]  # apart: a gradient may come later to one than to others
         torch._foreach_lerp_(means, gradients, 1 - beta1)
         torch._foreach_mul_(squares, beta2)
         torch._foreach_addcmul_(squares, gradients, gradients, 1 - beta2)
-        denominators = torch._foreach_div(squares, 1 - beta2**step)
+        denominators = torch._foreach_div(squares, [1 - beta2**step for step in steps])
         torch._foreach_sqrt_(denominators)
         torch._foreach_add_(denominators, group["eps"])
-        updates = torch._foreach_div(means, 1 - beta1**step)
+        updates = torch._foreach_div(means, [1 - beta1**step for step in steps])
         torch._foreach_div_(updates, denominators)
         torch._foreach_add_(updates, params, alpha=group["weight_decay"])
         weight_norms = torch.stack(torch._foreach_norm(params))

@@ -203,17 +203,21 @@ class PolicyModule(LightningModule):
         """The 2-norm over the policy's parameters of each weighted term's gradient, under "<term>/gradient_norm", and
         "policy_q": the mean over valid positions of Q1 at the policy's own action, where there is a critic with a Q.
 
-        Leaves no trace: the dropout masks of the step that follows are those it would have had.
+        Leaves no trace: the dropout masks of the step that follows are those it would have had, and terms that count
+        training steps do not count this one.
         """
+        self.terms.eval()
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             parts, _ = self.weighted_terms(batch)
             has_q = hasattr(self.critic, "q_reduced") or isinstance(self.critic, SegmentCritic)
             norms = {"policy_q": self._policy_q(batch)} if has_q else {}
+        self.terms.train()
         parameters = [p for p in self.policy.parameters() if p.requires_grad]
         for name, part in parts.items():
             if part.requires_grad:
                 found = torch.autograd.grad(part, parameters, retain_graph=True, allow_unused=True)
-                norms[f"{name}/gradient_norm"] = torch.stack([g.norm() for g in found if g is not None]).norm()
+                reached = [g.norm() for g in found if g is not None]  # none: a term of the return model's, say
+                norms[f"{name}/gradient_norm"] = torch.stack(reached).norm() if reached else part.new_zeros(())
         return norms
 
     @torch.no_grad()

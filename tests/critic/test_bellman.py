@@ -101,6 +101,25 @@ def test_awacs_and_cqls_target_takes_one_sample_of_the_policy():
     assert made.loss(transitions(), actor)[0].item() == pytest.approx(expected(made, actor.drawn[0, 0]), rel=1e-10)
 
 
+@pytest.mark.parametrize("rule", [SampledPolicy(), SoftPolicy()])
+def test_a_sample_beyond_the_bounds_is_judged_at_the_bounds(rule):
+    inside, outside = FixedActor(), FixedActor()
+    outside.drawn[0, 0] += 5.0
+    inside.drawn[0, 0] = torch.tensor(HIGH, dtype=torch.float64)
+    made = critic(rule)
+    assert made.loss(transitions(), outside)[0].item() == made.loss(transitions(), inside)[0].item()
+
+
+def test_the_reduced_q_is_of_the_networks_it_names():
+    made, batch = critic(n_q=3), transitions()
+    online, target = (q(batch.states, batch.actions) for q in (made.q, made.q_target))
+    assert torch.equal(made.q_reduced(batch.states, batch.actions, "min"), online.amin(0))
+    assert torch.equal(made.q_reduced(batch.states, batch.actions, "target_min"), target.amin(0))
+    for kappa in (0.5, 2.0):
+        bound = online.mean(0) - kappa * online.std(0, correction=0)
+        torch.testing.assert_close(made.q_reduced(batch.states, batch.actions, "lower_bound", kappa), bound)
+
+
 def test_sacs_target_counts_the_sampled_actions_surprise():
     made, actor = critic(SoftPolicy()), FixedActor()
     batch, action = transitions(), actor.drawn[0, 0]
@@ -130,6 +149,11 @@ def test_iql_that_learns_along_has_its_own_loss_and_moves_its_targets_when_told(
     assert torch.equal(made.q(batch.states, batch.actions), made.q_target(batch.states, batch.actions))
     assert torch.equal(made.value(batch.states), made.model.value(batch.states))
     assert made.polyak == 0.005
+    before = made.q_target(batch.states, batch.actions)
+    for parameter in made.model.q_network.parameters():
+        parameter.data += 1.0
+    made.update_target()
+    assert (made.q_target(batch.states, batch.actions) - before).abs().min() > 0
 
 
 def test_the_naive_target_follows_the_policys_action_or_the_refined_one():
@@ -151,6 +175,8 @@ def test_the_naive_target_follows_the_policys_action_or_the_refined_one():
     loss, info = refined.loss(batch, actor)
     assert loss.item() == pytest.approx(expected(refined, better.actions, "mean"), rel=1e-10)
     assert info["target_mean"] > plain.loss(batch, actor)[1]["target_mean"]
+    least = critic(RefinedPolicy(pessimistic=True))
+    assert least.loss(batch, actor)[0].item() == pytest.approx(expected(least, actor.actions[False]), rel=1e-10)
 
 
 def test_termination_cuts_the_bootstrap_and_nothing_else_does():
@@ -186,8 +212,12 @@ def test_the_target_moves_by_polyak():
         torch.testing.assert_close(new, old + 0.25 * (online - old))
 
 
-def test_cqls_penalty_equals_the_naive_loop():
-    penalty, actor, batch = ConservativePenalty(alpha=3.0, n_actions=4), FixedActor(), transitions()
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+@pytest.mark.parametrize("beyond", [0.0, 4.0])  # a Gaussian head's samples lie outside the bounds too
+def test_cqls_penalty_equals_the_naive_loop(temperature, beyond):
+    penalty = ConservativePenalty(alpha=3.0, n_actions=4, temperature=temperature)
+    actor, batch = FixedActor(), transitions()
+    actor.drawn[:, 1] += beyond
     made = critic(SampledPolicy(), penalty=penalty)
     torch.manual_seed(1)
     loss, info = made.loss(batch, actor)
@@ -195,14 +225,36 @@ def test_cqls_penalty_equals_the_naive_loop():
     unit = torch.rand(4, N, A, dtype=torch.float64)
     uniform = made.low + (made.high - made.low) * unit
     volume = sum(math.log(high - low) for low, high in zip(LOW, HIGH, strict=True))
-    candidates = torch.cat([uniform, actor.drawn[1], actor.drawn[0]])
+    candidates = torch.cat([uniform, *(drawn.clamp(made.low, made.high) for drawn in actor.drawn.flip(0))])
     density = [[-volume] * N] * 4 + actor.density[1].tolist() + actor.density[0].tolist()
     q = [made.q(batch.states, candidate) for candidate in candidates]
     by_member = [[values[m].tolist() for values in q] for m in range(2)]
-    gaps = conservative_gaps(by_member, density, made.q(batch.states, batch.actions).tolist())
+    gaps = conservative_gaps(by_member, density, made.q(batch.states, batch.actions).tolist(), temperature)
     plain = expected(made, actor.drawn[0, 0])
     assert loss.item() == pytest.approx(plain + 3.0 * sum(gaps), rel=1e-9)
     assert info["conservative_gap"].item() == pytest.approx(sum(gaps) / 2, rel=1e-9)
+
+
+@pytest.mark.parametrize("multiplier", [1.0, 0.3])
+def test_the_held_penalty_is_alpha_times_what_each_members_gap_has_beyond_the_one_asked_for(multiplier):
+    """d loss / dQ is multiplier * alpha * d difference / dQ, d loss / d log multiplier minus its size beyond the gap."""
+    actor, batch, alpha, gap = FixedActor(), transitions(), 3.0, 0.7
+    plain, held = (critic(SampledPolicy(), penalty=ConservativePenalty(alpha=alpha, n_actions=4, lagrange_gap=own))
+                   for own in (None, gap))  # fmt: skip
+    with torch.no_grad():
+        held.penalty.log_multiplier.fill_(math.log(multiplier))
+    gradients, penalties = [], []
+    for made in (plain, held):
+        torch.manual_seed(1)
+        q = made.q(batch.states, batch.actions)
+        penalty, _ = made.penalty(made.q, batch, q, actor, made.low, made.high)
+        penalties.append(penalty.item())
+        penalty.backward()
+        gradients.append([p.grad for p in made.q_network.parameters()])
+    for free, own in zip(*gradients, strict=True):
+        torch.testing.assert_close(own, multiplier * free)
+    beyond = penalties[0] - alpha * 2 * gap  # two members
+    assert held.penalty.log_multiplier.grad.item() == pytest.approx(-multiplier * beyond, rel=1e-9)
 
 
 @pytest.mark.parametrize(("gap", "grows"), [(-100.0, True), (100.0, False)])

@@ -11,7 +11,8 @@ from dtag.data.transitions import TransitionBatch
 
 def _ensemble() -> CriticEnsemble:
     torch.manual_seed(0)
-    return CriticEnsemble({name: IQL(3, 2, hidden=(8, 8)).double() for name in ("first", "second")})
+    rates = {"first": 3e-4, "second": 1e-3}
+    return CriticEnsemble({name: IQL(3, 2, hidden=(8, 8), learning_rate=rate).double() for name, rate in rates.items()})
 
 
 def _batch() -> TransitionBatch:
@@ -28,6 +29,8 @@ def test_the_value_is_the_mean_of_the_members_own_choices(choice):
     expected = torch.tensor([(a + b) / 2 for a, b in zip(*(q.tolist() for q in own), strict=True)], dtype=torch.float64)
     torch.testing.assert_close(ensemble.q_reduced(batch.states, batch.actions, choice), expected, rtol=1e-10, atol=0)
     assert ensemble.q(batch.states, batch.actions).shape == (4, 6)
+    values = [member.value(batch.states) for member in ensemble.members.values()]
+    torch.testing.assert_close(ensemble.value(batch.states), (values[0] + values[1]) / 2)
 
 
 def test_training_together_is_training_each_alone():

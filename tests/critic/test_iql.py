@@ -122,6 +122,15 @@ def test_reduced_values_come_from_the_networks_they_name():
     torch.testing.assert_close(critic.q_reduced(*pair, "lower_bound", kappa=2.0), bound, rtol=1e-10, atol=1e-12)
 
 
+def test_the_advantage_and_its_bound_are_of_the_advantage_networks():
+    critic, batch = _critic(n_advantage=3), _batch(6, 3, 2)
+    pair = (batch.states, batch.actions)
+    advantages = critic.advantage_network.q(*pair)
+    torch.testing.assert_close(critic.q_reduced(*pair, "advantage", kappa=2.0), advantages.mean(0))
+    bound = advantages.mean(0) - 2 * advantages.std(0, correction=0)
+    torch.testing.assert_close(critic.q_reduced(*pair, "advantage_bound", kappa=2.0), bound, rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize("choice", ["min", "q1", "mean", "target_min", "lower_bound"])
 def test_a_frozen_critic_still_has_a_gradient_in_the_action(choice):
     torch.manual_seed(0)  # a small network may be born with every unit of a row at rest

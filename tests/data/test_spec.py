@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 
@@ -103,6 +104,20 @@ def test_a_divisor_scales_the_reward_and_its_shift():
     assert made(rule="antmaze").counted(np.array([1.0, 0.0])).tolist() == [1.0, 0.0]
     older = {name: value for name, value in ours.to_dict().items() if name != "shaped_returns"}
     assert DataSpec.from_dict(older).shaped_returns is False
+
+
+def test_shaped_returns_count_the_critics_reward_of_every_step_that_is_left():
+    data = Dataset(episodes(LENGTHS, ENDINGS), DatasetInfo("toy", None))
+    ours = make_spec(data, return_scale=4.0, reward_rule="antmaze", reward_divisor=10.0, shaped_returns=True)
+    trajectories = data.trajectories
+    found = ours.scaled_returns_to_go(trajectories)
+    for start, end in itertools.pairwise(trajectories.offsets):
+        for t in range(start, end):
+            shaped = sum((float(reward) - 1.0) / 10.0 for reward in trajectories.rewards[t:end])
+            assert found[t] == pytest.approx(shaped / 4.0, rel=1e-5)
+    first = found[trajectories.offsets[:-1]]
+    raw = [float(trajectories.rewards[a:b].sum()) for a, b in itertools.pairwise(trajectories.offsets)]
+    assert ours.raw_returns(first, trajectories.lengths).tolist() == pytest.approx(raw, rel=1e-5, abs=1e-4)
 
 
 @pytest.mark.parametrize(("lengths", "endings", "longest"), [(LENGTHS, ENDINGS, 5), ([7], "-", 7), ([1, 3], "tl", 3)])

@@ -178,6 +178,46 @@ def test_the_deciles_are_those_of_the_realised_return() -> None:
         assert decile["covered"]["low"] <= decile["covered"]["mean"] <= decile["covered"]["high"]
 
 
+def test_a_return_on_an_edge_is_of_the_upper_decile_and_an_exact_prediction_is_covered() -> None:
+    realised = np.repeat(np.arange(10.0), 3)  # every value is an edge
+    clusters, empty = np.repeat(np.arange(6), 5), torch.zeros(30)
+    columns = {"realised": torch.from_numpy(realised), "predicted": torch.from_numpy(realised)}
+    positions = Positions(**{**dict.fromkeys(Positions._fields, empty), **columns})
+    found = calibration(positions, clusters, seed=0)
+    edges = np.unique(np.quantile(realised, np.arange(1, 10) / 10))
+    for decile in found:
+        assert sum(decile["low"] < edge <= decile["high"] for edge in edges) == 0  # an edge begins a decile
+        assert decile["covered"]["mean"] == 1.0
+    assert sum(decile["n"] for decile in found) == 30
+
+
+def test_an_exact_prediction_counts_as_covered() -> None:
+    class Exact:
+        """Promises what the data's rewards, all 0, add up to."""
+
+        def predict_return(self, window: Any) -> torch.Tensor:
+            return torch.zeros(len(window.lengths), 1)
+
+    agent, data = _agent(), _data()
+    agent.return_model, data.rewards[:] = Exact(), 0.0  # type: ignore[assignment]
+    estimates = _report(agent, data).estimates
+    assert estimates["return_covered"]["mean"] == 1.0
+    assert estimates["return_bias"]["mean"] == 0.0
+
+
+def test_q_is_of_the_action_that_is_executed_and_as_ag_q_chooses_it() -> None:
+    agent, data = _agent("one network"), episodes([K], "t")
+    agent.refiner = ActionGradient(5.0, 3, q="q1", clip="final", eta_unit="raw")  # leaves the bounds on its way
+    assert q_choice(agent) == "q1"
+    sampler = SegmentSampler(data, agent.spec, context_length=K, weighting="length", start="anywhere")
+    segment = sampler.gather(torch.tensor([0]), torch.tensor([0]))
+    q, states, actions = agent.refiner.q_function(agent.critic), segment.states[0], answer(agent, segment).actions[0]  # type: ignore[arg-type]
+    refined = agent.refiner.refine(q, states, actions, agent.low, agent.high)
+    executed = q(states, refined.actions).detach()
+    assert not torch.allclose(executed, refined.q_after)
+    assert _report(agent, data).estimates["q_refined"]["mean"] == pytest.approx(executed.mean().item(), rel=1e-5)
+
+
 def test_equal_returns_share_a_decile_and_the_report_is_plain_json() -> None:
     data = _data()
     data.rewards[:] = 0.0

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from dtag.losses.action_mse import ActionMSE
+from dtag.losses.action_nll import ActionNLL
 from dtag.losses.critic_guidance import CriticGuidance
 from dtag.policy.return_critic import ReturnCritic
 from tests.losses.example_batches import SHAPES, ExampleCritic, example, with_padding
@@ -22,9 +23,10 @@ def critic(action_dim: int) -> ReturnCritic:
 @pytest.mark.parametrize(
     ("coefficient", "expectile", "masked"), [(0.0, 0.5, True), (2.0, 0.7, True), (0.5, 0.3, False)]
 )
-def test_it_equals_the_naive_loop(shape, coefficient, expectile, masked):
+@pytest.mark.parametrize("weight", [1.0, 2.5])
+def test_it_equals_the_naive_loop(shape, weight, coefficient, expectile, masked):
     (batch, output), model = example(shape), critic(shape[2])
-    term = CriticGuidance(action=ActionMSE(), coefficient=coefficient, expectile=expectile, masked=masked)
+    term = CriticGuidance(action=ActionMSE(weight=weight), coefficient=coefficient, expectile=expectile, masked=masked)
     loss, info = term(batch, output, model)
     mean, std = model(batch.states, output.action, batch.timesteps)
     total = count = 0.0
@@ -36,7 +38,7 @@ def test_it_equals_the_naive_loop(shape, coefficient, expectile, masked):
                 count += 1
     guidance = total / count / max(expectile, 1 - expectile)
     imitation = action_mse(batch.actions.tolist(), output.action.tolist(), batch.mask.tolist(), "valid")
-    assert loss.item() == pytest.approx((imitation + coefficient * guidance) / (1 + coefficient), rel=1e-9)
+    assert loss.item() == pytest.approx((weight * imitation + coefficient * guidance) / (1 + coefficient), rel=1e-9)
     assert info["guidance"].item() == pytest.approx(guidance, rel=1e-9)
 
 
@@ -71,6 +73,12 @@ def test_the_coefficient_follows_its_schedule_and_counts_training_steps_alone():
     term.eval()(batch, output, model)
     assert term.state_dict()["n_updates"].item() == 8
     assert CriticGuidance(action=ActionMSE(), coefficient=2.0).scheduled_coefficient(0) == 2.0
+
+
+def test_what_the_imitation_term_learns_has_its_rate():
+    guided = CriticGuidance(action=ActionNLL(1, learning_rate=3e-3))
+    assert guided.learning_rate == 3e-3
+    assert len(list(guided.parameters())) == 1
 
 
 def test_another_kind_of_critic_is_refused():

@@ -61,6 +61,18 @@ def test_a_sampled_action_sends_its_gradient_to_the_std_too():
     assert output.distribution.scale.grad.abs().max() > 0
 
 
+def test_a_sample_is_judged_within_the_action_bounds():
+    (batch, output), critic = example((3, 4, 2)), ExampleCritic(2)
+    torch.manual_seed(0)
+    loss, _ = PolicyGradient([-0.2, -0.1], [0.1, 0.3], action="sample", normalize=False)(batch, output, critic)
+    torch.manual_seed(0)
+    drawn = output.distribution.rsample()
+    within = torch.stack([drawn[..., 0].clamp(-0.2, 0.1), drawn[..., 1].clamp(-0.1, 0.3)], dim=-1)
+    assert not torch.equal(within, drawn)
+    q = naive_q(critic, batch, within, "min")
+    assert loss.item() == pytest.approx(policy_gradient(q, batch.mask.tolist(), False), rel=1e-10)
+
+
 def test_padding_changes_neither_value_nor_gradient():
     (batch, output), critic = example((6, 5, 2)), ExampleCritic(2)
     clean, dirty = (PolicyGradient()(b, output, critic)[0] for b in (batch, with_padding(batch, 1e3)))

@@ -79,6 +79,19 @@ def test_normalized_advantages_ignore_their_scale_and_padding():
     assert term(batch, output, None)[0].item() != pytest.approx(PPO()(batch, output, None)[0].item(), rel=1e-3)
 
 
+@pytest.mark.parametrize(("log_ratio", "beyond"), [(-0.3, 1.0), (-0.1, 0.0), (0.1, 0.0), (0.3, 1.0)])
+def test_it_says_how_far_the_policy_has_moved_and_for_how_many_steps_too_far(log_ratio, beyond):
+    _, info = PPO()(*one_step(log_ratio, 1.0), None)
+    assert info["kl"].item() == pytest.approx(-log_ratio)
+    assert info["clipped"].item() == beyond
+
+
+def test_equal_advantages_are_normalized_to_zero():
+    batch, output = collected((3, 4, 2))
+    same = batch._replace(collected=batch.collected._replace(advantages=torch.full((3, 4), 2.0, dtype=torch.float64)))
+    assert PPO(normalize=True)(same, output, None)[0].item() == 0.0
+
+
 def test_the_policy_moves_and_the_critic_does_not():
     (batch, output), critic = collected((3, 4, 2)), ExampleCritic(2)
     loss, _ = PPO()(batch, output, critic)

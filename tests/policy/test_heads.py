@@ -54,6 +54,23 @@ def test_a_learned_std_gets_a_gradient_and_is_clamped():
     torch.testing.assert_close(std, torch.tensor([2.0, -20.0]).exp())
 
 
+def test_a_head_by_name_learns_its_std_where_it_is_to():
+    for learns in (True, False):
+        head = make_head("gaussian", 4, (-1.0,), (1.0,), learns)
+        assert any(name == "log_std" for name, _ in head.named_parameters()) == learns
+    assert isinstance(make_head("deterministic", 4, (-1.0,), (1.0,), True), DeterministicHead)
+
+
+def test_a_squashed_std_is_computed_in_full_precision_from_bfloat16():
+    head = make_head("squashed", 8, (-1.0,), (1.0,), False).bfloat16()
+    features = torch.randn(200, 8, generator=torch.Generator().manual_seed(0)).bfloat16()
+    raw = head.log_std(features).float()
+    expected = (-5.0 + 3.5 * (torch.tanh(raw) + 1.0)).exp()
+    found = head(features)[1].normal.scale
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=0)
+
+
 @pytest.mark.parametrize("block_size", [4, 8, 12, 16])
 @pytest.mark.parametrize("hidden", [64, 128, 256])
 @pytest.mark.parametrize("action_dim", [1, 2, 3, 4, 6])

@@ -86,6 +86,21 @@ def test_the_entropy_estimate_is_right_on_average() -> None:
     assert narrow.entropy().mean().item() == pytest.approx(exact, abs=0.01)
 
 
+def test_the_entropy_estimate_has_the_gradient_of_its_samples_surprise() -> None:
+    mean = torch.full((3, 2), 0.3, dtype=torch.float64, requires_grad=True)
+    std = torch.full((3, 2), 0.7, dtype=torch.float64, requires_grad=True)
+    torch.manual_seed(0)
+    found = torch.autograd.grad(SquashedNormal(mean, std, MIDDLE, HALF).entropy().sum(), (mean, std))
+    torch.manual_seed(0)
+    z = mean + std * torch.randn(3, 2, dtype=torch.float64)
+    normal = -0.5 * ((z - mean) / std) ** 2 - std.log() - 0.5 * math.log(2 * math.pi)
+    surprise = -(normal - torch.log(1 - torch.tanh(z) ** 2) - HALF.log())
+    expected = torch.autograd.grad(surprise.sum(), (mean, std))
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.abs().min() > 0
+        torch.testing.assert_close(ours, theirs)
+
+
 def test_the_head_starts_orthogonal_and_keeps_log_std_within_its_bounds() -> None:
     head = SquashedGaussianHead(8, (-1.0, -1.0), (1.0, 3.0))
     torch.testing.assert_close(head.mean.weight @ head.mean.weight.T, torch.eye(2))

@@ -25,16 +25,23 @@ def bellman_loss(
 
 
 def conservative_gaps(
-    q: Sequence[Sequence[Sequence[float]]], log_density: Sequence[Sequence[float]], q_data: Sequence[Sequence[float]]
+    q: Sequence[Sequence[Sequence[float]]],
+    log_density: Sequence[Sequence[float]],
+    q_data: Sequence[Sequence[float]],
+    temperature: float = 1.0,
 ) -> list[float]:
-    """Each member's mean of log sum_a exp(Q(s, a) - log density of a) - Q(s, a_D). q: [member][candidate][transition]."""
+    """Each member's mean of t log sum_a exp((Q(s, a) - log density of a) / t) - Q(s, a_D), t the temperature.
+
+    q: [member][candidate][transition].
+    """
     gaps = []
     for member, data in zip(q, q_data, strict=True):
         n = len(data)
         total = 0.0
         for i in range(n):
-            values = [candidate[i] - density[i] for candidate, density in zip(member, log_density, strict=True)]
+            pairs = zip(member, log_density, strict=True)
+            values = [(candidate[i] - density[i]) / temperature for candidate, density in pairs]
             top = max(values)
-            total += top + math.log(sum(math.exp(v - top) for v in values)) - data[i]
+            total += temperature * (top + math.log(sum(math.exp(v - top) for v in values))) - data[i]
         gaps.append(total / n)
     return gaps

@@ -1,4 +1,4 @@
-"""LAMB on nested lists of numbers, from METHODS section 1: one tensor, then one number, at a time."""
+"""LAMB on nested lists of numbers, from its equations: one tensor, then one number, at a time."""
 
 from __future__ import annotations
 

@@ -157,6 +157,40 @@ def test_the_shift_is_bounded_in_units_of_the_half_range():
     assert (unbounded.actions - actions).abs().max() > 0.3
 
 
+def test_a_bounded_shift_stays_within_the_action_bounds_too():
+    states, _, low, high = _rows(4)
+    actions = torch.tensor([[0.95, -0.95, 0.0]] * 4, dtype=torch.float64)
+    outward = torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64)
+    refined = ActionGradient(1.0, 3, max_shift=0.1).refine(
+        lambda _, a: (a * outward).sum(1), states, actions, low, high
+    )
+    expected = torch.tensor([1.0, -1.0, 0.1], dtype=torch.float64)
+    torch.testing.assert_close(refined.actions, expected.expand(4, 3))
+
+
+@pytest.mark.parametrize("choice", ["min", "q1", "mean", "target_min", "lower_bound", "advantage", "advantage_bound"])
+def test_what_is_climbed_is_the_choice_and_its_kappa(choice):
+    torch.manual_seed(0)
+    critic = IQL(4, 2, hidden=(8,), n_q=3, n_advantage=3)
+    for buffer in critic.target_network.buffers():
+        buffer.mul_(1.5)
+    states, actions = torch.randn(6, 4), torch.rand(6, 2)
+    found = ActionGradient(q=choice, kappa=3.0).q_function(critic)(states, actions)
+    assert torch.equal(found, critic.q_reduced(states, actions, choice, 3.0))
+    others = [critic.q_reduced(states, actions, other, 3.0) for other in ("min", "q1", "mean", "lower_bound")]
+    assert sum(torch.equal(found, other) for other in others) == (choice in ("min", "q1", "mean", "lower_bound"))
+
+
+def test_an_iterate_that_runs_off_keeps_the_base_action_even_where_q_stays_finite():
+    states, actions, low, high = _rows(3)
+    for clip in ("none", "final"):
+        refined = ActionGradient(1e308, 3, clip=clip, eta_unit="raw").refine(
+            lambda _, a: torch.tanh(a).sum(1) + 10.0, states, actions, low, high, eta_scale=1e10
+        )
+        assert torch.equal(refined.actions, actions)
+        assert refined.n_chosen.tolist() == [0, 0, 0]
+
+
 def test_eta_scale_multiplies_eta_where_steps_have_the_gradients_scale():
     states, actions, low, high = _rows(6)
     for rule in ("none", "fm"):

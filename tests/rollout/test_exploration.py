@@ -44,7 +44,9 @@ def test_added_noise_is_the_generators_in_half_ranges_and_stays_inside_the_bound
 def test_a_sample_is_mean_plus_std_times_noise_squashed_where_the_head_is():
     features, noise = torch.randn(5, 8), torch.randn(5, 2)
     bounds = ((-1.0, -2.0), (1.0, 2.0))
-    gaussian = GaussianHead(8, *bounds)
+    gaussian = GaussianHead(8, *bounds, learn_std=True)
+    with torch.no_grad():
+        gaussian.log_std.copy_(torch.tensor([-1.0, 0.5]))
     mean, distribution = gaussian(features)
     assert torch.allclose(newest_action(gaussian, features, noise), mean + distribution.stddev * noise)
     squashed = SquashedGaussianHead(8, *bounds)

@@ -77,6 +77,19 @@ def test_parameters_without_a_gradient_are_left_alone():
     assert used.tolist() != [1, 1]
 
 
+def test_a_tensor_whose_gradient_comes_later_begins_its_own_correction_then():
+    early, late = torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.ones(2))
+    alone = torch.nn.Parameter(torch.ones(2))
+    optimizer, other = Lamb([early, late], lr=0.1), Lamb([alone], lr=0.1)
+    for step in range(5):
+        early.grad = torch.tensor([1.0, -1.0])
+        if step >= 3:
+            late.grad, alone.grad = torch.tensor([0.5, 2.0]), torch.tensor([0.5, 2.0])
+            other.step()
+        optimizer.step()
+    torch.testing.assert_close(late, alone)
+
+
 def test_a_tensor_that_starts_at_zero_stays_frozen_however_steady_its_gradient():
     # The first step has size lr_0, after it the norm grows by at most (1 + lr) a step.
     rate, warmup, n_steps, size = 1e-4, 50, 500, 3

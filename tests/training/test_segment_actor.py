@@ -104,22 +104,29 @@ def test_target_and_policy_are_told_apart_asked_without_dropout_and_without_grad
     first, second = actor.next_action(target=False), actor.next_action(target=False)
     assert torch.equal(first, second)
     assert not first.requires_grad
-    assert not torch.equal(first, actor.next_action(target=True))
     assert online.training
     assert target.training
+    following, known = batch.following, batch.following.known
+    actions = torch.cat([batch.actions[:, 1:], torch.zeros_like(batch.actions[:, :1])], dim=1)
+    for network, found in ((online, first), (target, actor.next_action(target=True))):
+        said = network.eval()(following.states, actions, following.returns_to_go, following.timesteps).action
+        assert torch.equal(found, said[known])
 
 
 @pytest.mark.parametrize("head", ["gaussian", "squashed"])
-def test_samples_come_with_their_log_probability(head):
-    network = MLPPolicy(S, (-1.0,) * A, (1.0,) * A, hidden=8, head=head).eval()
-    batch = sampler(1).sample(6, torch.Generator().manual_seed(0))
-    actor = SegmentActor(network, network, batch)
+def test_samples_are_the_policys_of_known_steps_with_their_log_probability(head):
+    torch.manual_seed(0)
+    network, target = (MLPPolicy(S, (-1.0,) * A, (1.0,) * A, hidden=8, head=head).eval() for _ in range(2))
+    batch = sampler(4).sample(6, torch.Generator().manual_seed(0))
+    known = batch.following.known
+    assert not known.all()
+    actor = SegmentActor(network, target, batch)
     for actions, log_prob, states in (
         (*actor.sample(3), batch.states),
         (*actor.next_sample(3), batch.following.states),
     ):
-        assert actions.shape == (3, 6, A)
-        distribution = network(states, None, None, None).distribution
+        assert actions.shape == (3, int(known.sum()), A)
+        distribution = network(states[known].unsqueeze(1), None, None, None).distribution
         expected = distribution.log_prob(actions.unsqueeze(2)).sum(-1)[..., 0]
         torch.testing.assert_close(log_prob, expected.detach(), rtol=1e-4, atol=1e-4)
 
