@@ -179,16 +179,12 @@ def test_the_deciles_are_those_of_the_realised_return() -> None:
 
 
 def test_a_return_on_an_edge_is_of_the_upper_decile_and_an_exact_prediction_is_covered() -> None:
-    realised = np.repeat(np.arange(10.0), 3)  # every value is an edge
-    clusters, empty = np.repeat(np.arange(6), 5), torch.zeros(30)
+    realised, clusters, empty = np.arange(31.0), np.arange(31) // 5, torch.zeros(31)  # the edges are 3, 6, ..., 27
     columns = {"realised": torch.from_numpy(realised), "predicted": torch.from_numpy(realised)}
     positions = Positions(**{**dict.fromkeys(Positions._fields, empty), **columns})
     found = calibration(positions, clusters, seed=0)
-    edges = np.unique(np.quantile(realised, np.arange(1, 10) / 10))
-    for decile in found:
-        assert sum(decile["low"] < edge <= decile["high"] for edge in edges) == 0  # an edge begins a decile
-        assert decile["covered"]["mean"] == 1.0
-    assert sum(decile["n"] for decile in found) == 30
+    assert [decile["low"] for decile in found] == [0.0, 3.0, 6.0, 9.0, 12.0, 15.0, 18.0, 21.0, 24.0, 27.0]
+    assert [decile["covered"]["mean"] for decile in found] == [1.0] * 10
 
 
 def test_an_exact_prediction_counts_as_covered() -> None:
