@@ -16,7 +16,7 @@ from dtag.data.dataset import DatasetInfo, Reference
 from dtag.data.reference_scores import reference_as_evaluated
 from dtag.errors import CheckpointError
 from dtag.evaluation.evaluate import AG_OFF, AG_ON
-from dtag.report.method_names import NAMES, ONLINE_NAMES, online_name, shipped_name
+from dtag.report.method_names import NAMES, ONLINE_NAMES, name_of_changed, online_name, shipped_name
 from dtag.report.run_records import RunRecord
 from dtag.training.checkpoint import read_checkpoint
 
@@ -145,8 +145,9 @@ def _method_names(records: Sequence[RunRecord]) -> dict[int, str]:
         for origin, identity, _ in members:
             if (origin, identity) not in kinds:
                 kinds.append((origin, identity))
+        told = _distinctions(kinds)
         for origin, identity, record in members:
-            names[id(record)] = name + _distinction((origin, identity), kinds)
+            names[id(record)] = name + told[kinds.index((origin, identity))]
     return names
 
 
@@ -156,18 +157,29 @@ def _own_name(record: RunRecord) -> str:
         return _display(record.own_names[1], ONLINE_NAMES if record.is_online else NAMES)
     if record.is_online:
         return ONLINE_NAMES.get(online_name(record.config) or "", record.experiment)
-    return NAMES.get(shipped_name(record.config) or "", record.experiment)
+    shipped = shipped_name(record.config)
+    return NAMES[shipped] if shipped else name_of_changed(record.config, record.experiment)
 
 
-def _distinction(own: tuple[str, dict[str, Any]], kinds: list[tuple[str, dict[str, Any]]]) -> str:
-    """What tells a config from the others of its name, in brackets; the first has none."""
-    if own == kinds[0]:
-        return ""
-    origin, identity = own
+def _distinctions(kinds: list[tuple[str, dict[str, Any]]]) -> list[str]:
+    """What tells each of the configs of one name from the first, in brackets; the first has none, no two are equal."""
+    found = [""]
     first_origin, first = kinds[0]
-    changed = [f"{key}={value}" for key, value in identity.items() if first.get(key) != value] if first else []
-    words = ([origin] if origin and origin != first_origin else []) + changed[:3]
-    return f" [{', '.join(words) or kinds.index(own) + 1}]"
+    for place, (origin, identity) in enumerate(kinds[1:], 2):
+        changed = [f"{key}={value}" for key, value in identity.items() if first.get(key) != value] if first else []
+        removed = [_without(key, identity) for key in first if key not in identity] if identity else []
+        words = ([origin] if origin and origin != first_origin else []) + list(dict.fromkeys(changed + removed))[:3]
+        told = f" [{', '.join(words) or place}]"
+        found.append(told if told not in found else f"{told[:-1]}, {place}]")
+    return found
+
+
+def _without(key: str, identity: dict[str, Any]) -> str:
+    """ "losses.return=null": the largest part of a config around a key that another config lacks."""
+    names = key.split(".")
+    prefixes = (".".join(names[:depth]) for depth in range(1, len(names) + 1))
+    missing = next(p for p in prefixes if not any(own == p or own.startswith(f"{p}.") for own in identity))
+    return f"{missing}=null"
 
 
 def _identity(record: RunRecord) -> dict[str, Any]:

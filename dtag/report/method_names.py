@@ -35,12 +35,28 @@ _D4RL = re.compile(r"(halfcheetah|hopper|walker2d|ant|maze2d|antmaze|pen|hammer|
 def shipped_name(config: dict[str, Any], own: str = "") -> str | None:
     """The shipped method (conf/methods/NAME.yaml) whose parts are a run's; None when it is like none.
 
-    own: the run's own name for its method, which decides where it is a shipped one's.
+    own: the run's own name for its method, which decides where it is a shipped one's. A critic of another class than
+    the method's makes it another method; none at all does not.
     """
     if own in NAMES:
         return own
-    parts = _parts(config)
-    return next((name for name in NAMES if _parts_of_shipped(name) == parts), None)
+    parts, kind = _parts(config), _critic_kind(config)
+    return next(
+        (name for name in NAMES if _parts_of_shipped(name) == (parts, kind or _parts_of_shipped(name)[1])), None
+    )
+
+
+def name_of_changed(config: dict[str, Any], own: str) -> str:
+    """What a run that is like no shipped method is called: "RF [+HuberLoss, -ActionNLL]" where `own` is one's name."""
+    if own not in NAMES:
+        return own
+    (policy, model, losses, *_), kind = _parts(config), _critic_kind(config)
+    (its_policy, its_model, its_losses, *_), its_kind = _parts_of_shipped(own)
+    words = [f"{sign}{term}" for sign, a, b in (("+", losses, its_losses), ("-", its_losses, losses))
+             for term in a if term not in b]  # fmt: skip
+    pairs = (("policy", policy, its_policy), ("return model", model, its_model), ("critic", kind, its_kind))
+    words += [f"{what} {ours or 'none'}" for what, ours, theirs in pairs if ours != theirs]
+    return f"{NAMES[own]} [{', '.join(words)}]" if words else own
 
 
 def paper_dataset(dataset_id: str) -> str | None:
@@ -100,8 +116,17 @@ def _parts_online(name: str) -> list[Any] | None:
 
 
 @cache
-def _parts_of_shipped(name: str) -> tuple[Any, ...]:
-    return _parts(load_config([str(shipped_folder() / "methods" / f"{name}.yaml")]))
+def _parts_of_shipped(name: str) -> tuple[tuple[Any, ...], str | None]:
+    config = load_config([str(shipped_folder() / "methods" / f"{name}.yaml")])
+    return _parts(config), _critic_kind(config)
+
+
+def _critic_kind(config: dict[str, Any]) -> str | None:
+    """The critic's class; of an ensemble of one class, its members', and of one made to learn along the one within."""
+    model = (config.get("critic") or {}).get("model") or {}
+    model = model.get("model") or model
+    members = {_class(member) for member in (model.get("members") or {}).values()}
+    return members.pop() if len(members) == 1 else _class(model)
 
 
 def _parts(config: dict[str, Any]) -> tuple[Any, ...]:

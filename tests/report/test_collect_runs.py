@@ -125,6 +125,48 @@ def test_two_configs_of_one_name_are_two_methods_and_two_datasets_are_not(tmp_pa
     assert found == {(hopper, "RF"), (hopper, "RF [optimizer.learning_rate=0.0001]"), (walker, "RF")}
 
 
+HUBER = {"target": "mine.HuberLoss"}
+MINE = {"model": {"target": "mine.MonteCarloQ"}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"critic": None}, "RF"),  # evaluated without one, and nothing else
+        ({"critic": {"model": {"target": "E", "members": {"a": {"target": "dtag.critic.iql.IQL"}}}}}, "RF"),
+        ({"critic": MINE}, "RF [critic MonteCarloQ]"),
+        ({"losses": {"mine": HUBER}}, "RF [+HuberLoss]"),
+        ({"losses": {"action": HUBER}, "critic": MINE}, "RF [+HuberLoss, -ActionNLL, critic MonteCarloQ]"),
+        ({"experiment": "own", "losses": {"action": HUBER}}, "own"),
+    ],
+)
+def test_a_method_with_a_part_of_ones_own_is_no_shipped_one_and_says_which(tmp_path: Path, changes, name) -> None:
+    write_run(tmp_path / "a", {"AG off": [1.0]}, **{"experiment": "rf", "name": "a", **changes})
+    (found,) = _collected(tmp_path).evaluations
+    assert found.method == name
+    assert (found.shipped == "rf") == (name == "RF")
+
+
+def test_configs_that_differ_by_what_one_lacks_or_by_a_fourth_key_are_counted_apart(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", {"AG off": [1.0]}, name="a")
+    write_run(tmp_path / "b", {"AG off": [2.0]}, name="b", context=None)
+    keys = {"hidden": 16, "n_layers": 1, "n_heads": 2}
+    for place, rate in enumerate((0.5, 0.25)):
+        write_run(
+            tmp_path / f"c{place}",
+            {"AG off": [3.0 + place]},
+            name=f"c{place}",
+            policy={**keys, "residual_dropout": rate},
+        )
+    found = _collected(tmp_path)
+    assert found.notes == []
+    names = {one.value: one.method for one in found.evaluations}
+    assert names[1.0] == "RF"
+    assert names[2.0] == "RF [context=null]"
+    assert names[3.0].startswith("RF [policy.")
+    assert len(set(names.values())) == 4
+
+
 def test_the_best_cell_of_a_grid_is_marked_with_the_default_beside_it(tmp_path: Path) -> None:
     for seed in (0, 1):
         run = write_run(tmp_path / f"medium/rf/seed-{seed}", {"AG off": [10.0], "AG on": [12.0]}, seed=seed)
