@@ -36,6 +36,25 @@ def test_an_experiment_resolves_alone_and_with_every_preset(path: Path) -> None:
         assert config["policy"]["n_layers"] == (2 if path.stem == "demo" or (preset and preset.stem == "small") else 4)
 
 
+@pytest.mark.parametrize(("method", "rate"), [("rf", 3e-3), ("odt", 3e-3), ("dt", 1e-3), ("adt", 1e-3)])
+def test_a_presets_learning_rate_is_that_of_the_methods_optimiser(method: str, rate: float) -> None:
+    optimizer = resolve([f"methods/{method}"], [], "small")["optimizer"]
+    assert (optimizer["learning_rate"], optimizer["warmup_steps"]) == (rate, 500)
+
+
+@pytest.mark.parametrize("method", ["bc", "iql", "awac"])
+def test_a_preset_for_sequences_is_refused_for_a_policy_of_one_step(method: str) -> None:
+    with pytest.raises(UsageError, match="--preset small_mlp"):
+        resolve([f"methods/{method}"], [], "small")
+    assert resolve([f"methods/{method}"], [], "small_mlp")["data"]["context_length"] == 1
+
+
+def test_a_part_of_ones_own_needs_its_target_alone() -> None:
+    own = "dtag.policy.return_model.ReturnMLP"
+    found = resolve(["methods/rf"], [f"return_model.target={own}", "return_model.n_layers=3"])["return_model"]
+    assert found == {"target": own, "hidden": 256, "n_layers": 3}
+
+
 @pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
 def test_a_grid_resolves(path: Path) -> None:
     assert check({"grid": load_config([path])}, {"grid": Component("dtag.sweep.grid.Grid")})["grid"]["eta"]

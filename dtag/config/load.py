@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,7 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
+from dtag.config.build import import_target
 from dtag.config.nearest import did_you_mean, nearest
+from dtag.config.signature import signature_of
 from dtag.config.values import is_component, show
 from dtag.errors import UsageError
 
@@ -19,27 +21,51 @@ MISSING: Any = object()
 
 
 def load_config(
-    paths: Sequence[str | Path | dict[str, Any]], overrides: Sequence[str] = (), base: dict[str, Any] | None = None
+    paths: Sequence[str | Path | dict[str, Any]],
+    overrides: Sequence[str] = (),
+    base: dict[str, Any] | None = None,
+    usual: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The YAML files (or mappings) merged in order, then the overrides ("ag.eta=0.1"), then ${...} resolved: a plain dict.
 
     Mappings merge, everything else replaces; "losses.pg=null" removes a component. A section of a file that names another
     `target` than the one before it starts afresh: the other component's keys mean nothing to it. What it shall keep of them,
-    `${earlier:critic.model.discount}` takes from the files before it, where they write that key. `base` is an already
-    resolved config (a checkpoint's) to start from; a "${" in its texts stays text.
+    `${earlier:critic.model.discount}` takes from the files before it, where they write that key. An override of a `target`
+    keeps those keys that the new one takes too, and is applied before all other overrides. `base` is an already
+    resolved config (a checkpoint's) to start from; a "${" in its texts stays text. usual: by section, the target of one
+    that writes none.
     """
     config = OmegaConf.create(_escape(base or {}))
     for path in paths:
         read = OmegaConf.create(path) if isinstance(path, dict) else _read_yaml(Path(find_config(str(path))))
-        before, after = OmegaConf.to_container(config), OmegaConf.to_container(read)
-        read = OmegaConf.create(_with_earlier(after, before))
-        for key in _retargeted(before, after, ""):
-            OmegaConf.update(config, key, {}, merge=False)
-        config.merge_with(read)
-    for override in overrides:
+        before = OmegaConf.to_container(config)
+        read = OmegaConf.create(_with_earlier(OmegaConf.to_container(read), before))
+        _merge_afresh(config, read, usual or {}, keep=False)
+    for override in sorted(overrides, key=lambda word: not word.partition("=")[0].endswith(".target")):
         raw = cast(dict[str, Any], OmegaConf.to_container(config))
-        config.merge_with(_parse_override(override, raw))
+        _merge_afresh(config, _parse_override(override, raw), usual or {}, keep=True)
     return _resolve(config)
+
+
+def _merge_afresh(config: DictConfig, over: DictConfig, usual: Mapping[str, str], *, keep: bool) -> None:
+    """Merges `over` into the config, without what the sections that it gives another target had before.
+
+    keep: but for what the new target takes too.
+    """
+    for key in list(_retargeted(OmegaConf.to_container(config), OmegaConf.to_container(over), "", usual)):
+        before: Any = OmegaConf.to_container(OmegaConf.select(config, key))
+        kept = _taken(before, str(OmegaConf.select(over, f"{key}.target"))) if keep else {}
+        OmegaConf.update(config, key, kept, merge=False)
+    config.merge_with(over)
+
+
+def _taken(section: dict[str, Any], path: str) -> dict[str, Any]:
+    """The entries of a section that the class at `path` has a parameter for; all where there is no such class."""
+    try:
+        signature = signature_of(import_target(path), path)
+    except UsageError:  # the check will say so
+        return section
+    return {name: value for name, value in section.items() if signature.is_open or name in signature.parameters}
 
 
 def to_yaml(config: dict[str, Any]) -> str:
@@ -86,17 +112,19 @@ def _read_yaml(path: Path) -> DictConfig:
     return config
 
 
-def _retargeted(before: Any, after: Any, prefix: str) -> Iterator[str]:
-    """The full keys of mappings in both whose `target` is another one afterwards."""
+def _retargeted(before: Any, after: Any, prefix: str, usual: Mapping[str, str]) -> Iterator[str]:
+    """The full keys of mappings in both whose `target` is another one afterwards. usual: see load_config."""
     if not isinstance(before, dict) or not isinstance(after, dict):
         return
     for name in before.keys() & after.keys():
         old, new = before[name], after[name]
-        targets = [side.get("target") for side in (old, new) if isinstance(side, dict)]
-        if len(targets) == 2 and None not in targets and targets[0] != targets[1]:
-            yield f"{prefix}{name}"
-        else:
-            yield from _retargeted(old, new, f"{prefix}{name}.")
+        key = f"{prefix}{name}"
+        if isinstance(old, dict) and isinstance(new, dict):
+            targets = old.get("target", usual.get(key)), new.get("target")
+            if None not in targets and targets[0] != targets[1]:
+                yield key
+            else:
+                yield from _retargeted(old, new, f"{key}.", usual)
 
 
 def _with_earlier(value: Any, before: Any) -> Any:

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from dtag.config.load import find_config, load_config
-from dtag.config.schema import check
 from dtag.errors import UsageError
 from dtag.sweep.job import PRODUCTS, Cell, Job, Kind
 from dtag.sweep.shared_critic import critic_name, is_trained_before, pretraining_name
 from dtag.sweep.sweep_file import Method, Sweep, raise_all
-from dtag.training.experiment import SCHEMA, resolve
+from dtag.training.experiment import SCHEMA, load_over, resolve
 from dtag.training.resolve_online import resolve_online
 
 OF_AN_EVALUATION = ("ag.", "context.", "eval.", "train.")  # sections that change without training
@@ -175,7 +174,7 @@ class _Planner:
     def _changed(self, base: dict[str, Any], overrides: Sequence[str], where: str) -> dict[str, Any]:
         """A trained run's config under the overrides of another evaluation; those that need training are mistakes."""
         try:
-            config = check(load_config([], overrides, base), SCHEMA)
+            config = load_over([], overrides, base)
         except UsageError as error:
             self._mistake(f"{where}: {error}")
             return base

@@ -17,14 +17,13 @@ import torch
 from torch import nn
 
 from dtag.config.build import build, import_target, targets_named
-from dtag.config.load import load_config
 from dtag.config.schema import check
 from dtag.critic.critic import Critic
 from dtag.data.spec import DataSpec
 from dtag.errors import CheckpointError, UsageError
 from dtag.rollout.agent import Agent
 from dtag.training.atomic_file import save_atomically
-from dtag.training.experiment import SCHEMA, build_agent, build_networks, spec_arguments
+from dtag.training.experiment import SCHEMA, build_agent, build_networks, load_over, spec_arguments
 
 FORMAT = 1
 # Parts alone, not all of dtag: as a `target`, a function that writes files would write what the checkpoint's author likes.
@@ -223,7 +222,7 @@ def check_same_data(contents: dict[str, Any], own: DataSpec, path: str | Path) -
 
 def override_config(contents: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     """The checkpoint's config with overrides; those that change what was trained, or ask for more context, are refused."""
-    config = check(load_config([], overrides, contents["config"]), SCHEMA)
+    config = load_over([], overrides, contents["config"])
     trained = check(contents["config"], SCHEMA)  # with the defaults of options that are younger than the checkpoint
     fixed = [name for name in ("policy", "return_model", "data") if config[name] != trained[name]]
     if fixed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from dtag.policy.policy import Policy, ReturnModel
 from dtag.policy.value_return import ValueReturn
 from dtag.refiners.action_gradient import rms_name
 from dtag.rollout.agent import Agent, ContextSettings
+from dtag.training.optimizers import OPTIMIZERS
 from dtag.training.settings import CriticSettings, LiveCriticSettings
 
 SPEC_ARGUMENTS = frozenset({"state_dim", "action_dim", "action_low", "action_high", "max_timestep"})
@@ -42,6 +44,18 @@ SCHEMA: Schema = {
     "online": Component("dtag.training.settings.OnlineSettings"),
     "log": Component("dtag.training.loggers.LogSettings", optional=False),
 }
+USUAL = {
+    name: kind.default_target
+    for name, kind in SCHEMA.items()
+    if isinstance(kind, Component) and kind.default_target is not None
+}
+
+
+def load_over(
+    layers: Sequence[str | Path | dict[str, Any]], overrides: Sequence[str], base: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """An experiment's config, checked; UsageError lists every mistake."""
+    return check(load_config(layers, overrides, base, USUAL), SCHEMA)
 
 
 def resolve(
@@ -50,25 +64,31 @@ def resolve(
     """The checked config of some YAMLs, a preset over them and overrides over both; UsageError lists every mistake."""
     layers: list[str | Path | dict[str, Any]] = list(paths)
     if preset is not None:
-        fitting = check(load_config(paths, overrides, base), SCHEMA)
-        layers.append(preset_that_fits(load_config([preset_file(preset)]), fitting))
-    return check(load_config(layers, overrides, base), SCHEMA)
+        layers.append(preset_that_fits(preset, load_over(paths, overrides, base)))
+    return load_over(layers, overrides, base)
 
 
-def preset_that_fits(preset: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
-    """The preset without what this method has no use for, so that one preset serves many.
+def preset_that_fits(name: str, config: dict[str, Any]) -> dict[str, Any]:
+    """The preset of that name without what this method has no use for, so that one preset serves many.
 
-    A section that the config sets to null is left out, and so is a key that only the section's default component has
-    (n_heads, for an MLP). Anything else stays, to be refused by the check if it is a mistake.
+    A section that the config sets to null is left out, and so is a key that only the section's default component has.
+    What stands under an optimiser's name is for that one alone: 3e-3 is LAMB's. Anything else stays, to be refused by
+    the check if it is a mistake. Raises UsageError where a preset for sequences meets a policy of one step.
     """
-    kept: dict[str, Any] = {}
-    for name, section in preset.items():
-        kind, own = SCHEMA.get(name), config.get(name)
+    preset, kept = load_config([preset_file(name)]), {}
+    segments = (preset.get("data") or {}).get("context_length", 1)
+    if segments > 1 and "n_heads" not in config["policy"] and config["data"]["context_length"] == 1:
+        raise UsageError(f"preset {name} is for sequence models, this policy sees one step: take --preset small_mlp")
+    for key, section in preset.items():
+        kind, own = SCHEMA.get(key), config.get(key)
         if not isinstance(kind, Component) or not isinstance(section, dict) or kind.default_target is None:
-            kept[name] = section
+            kept[key] = section
         elif own is not None:
             usual = signature_of(import_target(kind.default_target), kind.default_target).parameters
-            kept[name] = {key: value for key, value in section.items() if key in own or key not in usual}
+            named = section.get(own["name"], {}) if key == "optimizer" else {}
+            others = OPTIMIZERS if key == "optimizer" else ()
+            plain = {k: v for k, v in section.items() if k not in others and (k in own or k not in usual)}
+            kept[key] = {**plain, **named}
     return kept
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
@@ -14,6 +14,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from dtag.config.ranges import refuse
 from dtag.errors import UsageError
 from dtag.training.lamb import Lamb
+
+OptimizerName = Literal["lamb", "adamw"]
+OPTIMIZERS: tuple[OptimizerName, ...] = get_args(OptimizerName)
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class OptimizerSettings:
     0 = none. schedule: "constant" after warm-up, or "cosine" down to 0 at the last step (IQL's policy).
     """
 
-    name: Literal["lamb", "adamw"] = "lamb"
+    name: OptimizerName = "lamb"
     learning_rate: float = 1e-4
     weight_decay: float = 1e-4
     warmup_steps: int = 5000

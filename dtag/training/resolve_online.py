@@ -9,7 +9,7 @@ from dtag.config.build import build
 from dtag.config.load import load_config
 from dtag.config.schema import check
 from dtag.errors import UsageError
-from dtag.training.experiment import SCHEMA, preset_file, preset_that_fits, told_changes
+from dtag.training.experiment import SCHEMA, load_over, preset_that_fits, told_changes
 
 REPLACED = ("losses", "optimizer", "critic", "online")  # sections of which a fine-tuning config leaves nothing over
 OF_LEARNING = ("batch_size", "context_length")  # keys of `data` that are no fact of the checkpoint
@@ -31,9 +31,8 @@ def resolve_online(
     }
     layers: list[Any] = list(paths)
     if preset is not None:
-        fitting = check(load_config(layers, overrides, inherited), SCHEMA)
-        layers.append(preset_that_fits(load_config([preset_file(preset)]), fitting))
-    config = check(load_config(layers, list(overrides), inherited), SCHEMA)
+        layers.append(preset_that_fits(preset, load_over(layers, overrides, inherited)))
+    config = load_over(layers, overrides, inherited)
     if config["online"] is None:
         raise UsageError("fine-tuning needs an `online` section: give --config, e.g. --config conf/online/hopper.yaml")
     if build(config["train"]).devices not in (1, "1", "auto"):

@@ -178,6 +178,27 @@ def test_an_unknown_config_gets_the_nearest_shipped_names(shipped):
     assert failure(["/nowhere/hopper.yaml"]).startswith("there is no config '/nowhere/hopper.yaml'")
 
 
+class Mine:
+    def __init__(self, hidden: int = 8, n: int = 1) -> None: ...
+
+
+def test_an_override_of_a_target_keeps_what_the_new_one_takes_whatever_its_place():
+    own = f"{__name__}.Mine"
+    config = {
+        "critic": {"model": {"target": "a.A", "expectile": 0.7, "n": 3}, "steps": 5},
+        "policy": {"n": 2, "old": 1},
+    }
+    words, usual = ["critic.model.hidden=4", f"critic.model.target={own}"], {"policy": "p.Usual"}
+    for order in (words, words[::-1], [f"critic.model={{target: {own}, hidden: 4}}"]):
+        assert load_config([config], order)["critic"] == {"model": {"target": own, "hidden": 4, "n": 3}, "steps": 5}
+    kept = load_config([config], ["critic.model.target=a.A", "critic.model.hidden=4"])["critic"]["model"]
+    assert kept == {"target": "a.A", "expectile": 0.7, "n": 3, "hidden": 4}
+    assert load_config([config], [f"policy.target={own}"], usual=usual)["policy"] == {"target": own, "n": 2}
+    same = load_config([config], ["policy.target=p.Usual"], usual=usual)["policy"]
+    assert same == {"target": "p.Usual", "n": 2, "old": 1}
+    assert load_config([config, {"policy": {"target": own}}], usual=usual)["policy"] == {"target": own}  # a file
+
+
 def test_a_section_that_names_another_target_starts_afresh(write):
     first = write(
         "critic: {target: a.One, delay: 2, model: {target: a.Q, n: 3, rule: {target: r.One, noise: 1}}}", "first"
