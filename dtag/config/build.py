@@ -90,7 +90,11 @@ def _import_longest(names: list[str]) -> tuple[ModuleType, int]:
         except Exception as error:  # a stranger's module can raise anything when it is imported
             raise UsageError(f"'{name}' cannot be imported: {type(error).__name__}: {error}") from error
     known = {module.name for module in pkgutil.iter_modules()}
-    raise UsageError(f"there is no module '{names[0]}'{did_you_mean(nearest(names[0], known, 1))}")
+    offers = did_you_mean(nearest(names[0], known, 1)) or "."
+    raise UsageError(
+        f"there is no module '{names[0]}'{offers} One of your own is found from the folder it lies in, or from anywhere "
+        "once it is installed or on PYTHONPATH"
+    )
 
 
 def _missing(owner: Any, name: str) -> str:

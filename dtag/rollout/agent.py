@@ -108,7 +108,12 @@ class Agent:
         return RowSettings(self.refiner.n_steps, self.refiner.eta, self.refiner.rule, self.context.rule)
 
     def reset(self, n_slots: int = 1) -> None:
-        """Make room for n_slots rows, all at the start of an episode with the default settings."""
+        """Make room for n_slots rows, all at the start of an episode with the default settings.
+
+        Raises DtagError when n_slots is no number of rows.
+        """
+        if not isinstance(n_slots, int) or n_slots < 1:
+            raise DtagError(f"agent.reset({n_slots!r}): give the number of episodes to act in at once, 1 or more")
         dims = (self.spec.state_dim, self.spec.action_dim)
         self.history = History(n_slots, self.context.maximum, *dims, self.device, self.condition_dim)
         self.latents = LatentNoise(n_slots, self.policy, self.device)

@@ -131,6 +131,7 @@ def read_sweep(path: str, overrides: Sequence[str] = ()) -> Sweep:
     Raises one UsageError that lists every mistake.
     """
     of_runs = [word for word in overrides if _section(word) in experiment.SCHEMA and _section(word) not in SCHEMA]
+    _check_removals(load_config([path]), overrides)
     config = load_config([path], [word for word in overrides if word not in of_runs])
     named = {"methods": Method, "datasets": Data}
     settings = check({key: _with_targets(value, named.get(key)) for key, value in config.items()}, SCHEMA)
@@ -138,6 +139,17 @@ def read_sweep(path: str, overrides: Sequence[str] = ()) -> Sweep:
     sweep = Sweep(settings, methods, datasets, tuple(of_runs))
     raise_all(_mistakes(sweep))
     return sweep
+
+
+def _check_removals(config: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Refuses to drop a method or dataset that is not there: it would be a misspelling without an effect."""
+    for word in overrides:
+        section, _, rest = word.partition(".")
+        name = rest.removesuffix("=null")
+        known = config.get(section) or {}
+        if section in ("methods", "datasets") and rest.endswith("=null") and "." not in name and name not in known:
+            offers = did_you_mean(nearest(name, known))
+            raise UsageError(f"the override '{word}' drops nothing: {section} are {', '.join(known)}{offers}")
 
 
 def raise_all(mistakes: Sequence[str]) -> None:

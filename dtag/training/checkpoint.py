@@ -124,7 +124,8 @@ def read_checkpoint(
     foreign = [path for path in foreign_targets({**used, "data": {"environment": environment}}) if path not in known]
     if foreign and not trust:
         raise CheckpointError(
-            f"{file} would run code outside dtag: {', '.join(foreign)}. If you trust its author, add --trust"
+            f"{file} would run code outside dtag: {', '.join(foreign)}. If you trust its author, add --trust "
+            "(trust=True in Python)"
         )
     return contents
 
@@ -150,6 +151,8 @@ def load_agent(
     path: str | Path, *, overrides: list[str] | None = None, trust: bool = False, device: str = "cpu"
 ) -> Agent:
     """The agent of a checkpoint, its config changed by overrides ("ag.n_steps=20") where they need no retraining."""
+    if isinstance(overrides, str):
+        raise UsageError(f"overrides is a list of texts, like [{overrides!r}]")
     contents, config = read_with_overrides(path, overrides or [], trust=trust)
     return agent_of(contents, config, device)
 

@@ -78,8 +78,11 @@ def finetune(
             report(f"{folder.path} is finished: these are its results")
             n_steps = results.get("environment_steps", config["online"]["n_environment_steps"])
             return FinetuneResult(folder.path, folder.agent, results["before"], results["summary"], n_steps)
-    elif config is None or checkpoint is None:
-        raise UsageError("fine-tuning needs a checkpoint and a config, or resume")
+    elif checkpoint is None or not config or "online" not in config:
+        raise UsageError(
+            "fine-tuning needs a checkpoint and a whole config, as dtag.training.resolve_online.resolve_online makes it "
+            "of the checkpoint's and conf/online/NAME.yaml; or resume"
+        )
     else:
         folder = None
     contents = read_checkpoint(checkpoint, trust=trust or resume is not None)

@@ -41,6 +41,7 @@ from dtag.training.experiment import (
     climbed_kappa,
     climbed_q,
 )
+from dtag.training.own_parts import check_critic, check_networks, check_terms
 from dtag.training.policy_module import PolicyModule
 from dtag.training.process import make_trainer, quiet_lightning, set_process_up
 from dtag.training.run_folder import RunFolder, create_run_folder
@@ -91,6 +92,10 @@ def fit(
     or the disk is full. On CPU a resumed run ends in the weights of an uninterrupted one.
     """
     folder = RunFolder(Path(resume)) if resume is not None else None
+    if not isinstance(config, dict):
+        raise UsageError(
+            f"dtag.fit takes a config as a dict, not {config!r}: dtag.training.experiment.resolve([PATH], []) reads a file"
+        )
     config = read_run_config(folder) if folder is not None else check(config, SCHEMA)
     if config["online"] is not None:
         raise UsageError(
@@ -162,6 +167,7 @@ class _Run:
             reason = "the config has critic=null" if settings is None else "this one learns along with the policy"
             raise UsageError(f"stage=critic needs a critic that is trained before the policy: {reason}")
         critic = None if settings is None else settings.model
+        check_critic(critic, before=before)
         if isinstance(settings, CriticSettings) and not started:
             if settings.ckpt is not None:
                 self._given = self._read_critic(Path(settings.ckpt))
@@ -169,14 +175,22 @@ class _Run:
             elif stage == "policy":
                 raise UsageError(NO_CRITIC)
         if stage != "critic":
+            check_terms(build_losses(self.config, self.spec))
             networks = build_networks(self.config, self.spec)
+            check_networks(*networks)
             if self.factory is not None and None in self.evaluation.targets and needs_target(*networks):
                 raise UsageError(NO_TARGET)
             build(self.config["optimizer"]).make(networks[0], self.train.n_steps)
             agent = build_agent(self.config, self.spec, *networks, critic, {})
             if isinstance(agent.refiner, ActionGradient) and critic is not None:
                 sizes = ((1, self.spec.state_dim), (1, self.spec.action_dim))
-                agent.refiner.q_function(critic)(*map(torch.zeros, sizes))  # whether it has the Q that is to be climbed
+                found = agent.refiner.q_function(critic)(
+                    *map(torch.zeros, sizes)
+                )  # whether it has what is to be climbed
+                if tuple(found.shape) != (1,):
+                    raise UsageError(
+                        f"critic.model: q_reduced must return a Q a row, (B,), not {tuple(found.shape)} of one"
+                    )
 
     def report_estimate(self, stage: Stage) -> None:
         """On a CPU, say how long training will take, and name the laptop's preset when that is over an hour."""

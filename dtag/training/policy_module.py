@@ -141,7 +141,10 @@ class PolicyModule(LightningModule):
             found = term(*seen, self.critic)
         except ValueError as error:
             raise UsageError(f"losses.{name}: {error}") from error
-        if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], dict)):
+        except Exception as error:
+            error.add_note(f"raised by losses.{name}, {type(term).__module__}.{type(term).__qualname__}")
+            raise
+        if not (isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], dict)) or found[0].ndim:
             raise UsageError(f"losses.{name} must return (loss, info): a scalar and a dict of what to log")
         return found
 

@@ -58,13 +58,16 @@ def test_both_forms_of_an_import_path_name_the_same():
     assert import_target("collections:OrderedDict.fromkeys")
 
 
+OWN = "One of your own is found from the folder it lies in, or from anywhere once it is installed or on PYTHONPATH"
+
+
 @pytest.mark.parametrize(
     ("path", "message"),
     [
         ("x", "'x' is not an import path like 'package.module.Class'"),
         ("a..b", "'a..b' is not an import path like 'package.module.Class'"),
         ("a:b:c", "'a:b:c' is not an import path like 'package.module.Class'"),
-        ("tourch.nn.Linear", "there is no module 'tourch'; did you mean 'torch'?"),
+        ("tourch.nn.Linear", f"there is no module 'tourch'; did you mean 'torch'? {OWN}"),
         ("dtag.confg.build.build", "there is no 'confg' in 'dtag'; did you mean 'dtag.config'?"),
         ("dtag.config.bild.build", "there is no 'bild' in 'dtag.config'; did you mean 'dtag.config.build'?"),
         (f"{PARTS}.refiner", f"there is no 'refiner' in '{PARTS}'; did you mean '{PARTS}.Refiner'?"),

@@ -165,3 +165,12 @@ def test_every_parameter_but_the_return_models_learns_before_fine_tuning():
 def test_a_batch_without_a_future_is_a_clear_error():
     with pytest.raises(ValueError, match=r"data\.future_steps"):
         make().learn(batch([4], K, F)._replace(future=None))
+
+
+def test_the_actions_loss_teaches_the_future_encoder_through_its_sample():
+    policy, given = make(), batch(LENGTHS, K, F)
+    torch.manual_seed(0)
+    output = policy.learn(given)
+    loss = (output.action - given.actions)[given.mask].square().mean()
+    gradients = torch.autograd.grad(loss, list(policy.future.parameters()), allow_unused=True)
+    assert max(g.abs().max().item() for g in gradients if g is not None) > 0

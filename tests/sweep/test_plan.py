@@ -10,6 +10,7 @@ from dtag.config.load import to_yaml
 from dtag.critic.iql import IQL
 from dtag.errors import UsageError
 from dtag.sweep.shared_critic import critic_name
+from dtag.sweep.sweep_file import read_sweep
 from dtag.training.experiment import resolve
 from tests.reference.toy_environment import line_config
 from tests.sweep.example_sweeps import METHODS, jobs_of
@@ -195,3 +196,12 @@ def test_a_critic_that_learns_from_segments_depends_on_how_they_are_made(overrid
     jobs = jobs_of(tmp_path, methods=methods)
     cgdt_needs, again, changed = (jobs[f"line/{name}/seed-0"].needs for name in methods)
     assert cgdt_needs == again != changed
+
+
+@pytest.mark.parametrize(
+    ("word", "near"), [("methods.rff=null", "did you mean 'rf'"), ("datasets.medum=null", "'medium'")]
+)
+def test_dropping_what_is_not_there_is_refused_with_the_nearest(word: str, near: str) -> None:
+    with pytest.raises(UsageError, match=f"drops nothing: .*{near}"):
+        read_sweep("conf/sweep/example.yaml", [word])
+    assert "rf_by_length" not in read_sweep("conf/sweep/example.yaml", ["methods.rf_by_length=null"]).methods
