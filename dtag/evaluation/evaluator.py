@@ -115,9 +115,10 @@ class Evaluator(Callback):
                     rank_zero_only=True,
                 )
         result = self.summary.get(AG_ON) or self.summary.get(AG_OFF) or list(self.summary.values())[-1]
-        best = result.get("score", result["return"])["mean"]
+        quantity = "score" if "score" in result else "return"
+        best = result[quantity]["mean"]
         pl_module.log("eval/score", best)
-        pl_module.log("score", best, prog_bar=True, logger=False)
+        pl_module.log(quantity, best, prog_bar=True, logger=False)
 
 
 def plans_of_rank(plans: Sequence[EpisodePlan], rank: int, world_size: int) -> list[tuple[int, EpisodePlan]]:

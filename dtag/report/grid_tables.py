@@ -42,7 +42,7 @@ def matrix(result: GridResult, rule: RuleName, context: ContextRule) -> TextTabl
         rows.append(row)
     off = result[RowSettings(context=context)]
     caption = [f"below each {result.quantity}: paired difference to AG off, {spread(off.value)}; 95 % over episodes"]
-    title = f"rule {RULE_NAMES[rule]}, context {context}"
+    title = f"rule {RULE_NAMES.get(rule, rule)}, context {context}"
     return TextTable(title, ["eta", *(f"n = {n}" for n in steps)], rows, caption, styles)
 
 
@@ -113,7 +113,7 @@ def table_4(groups: dict[str, Sequence[GridResult]]) -> TextTable:
         f"{HALVES}: each half of the episodes scored with the cell that the other half picks; ± 95 % interval",
     ]
     return TextTable(
-        "update rules (paper 1, Table 4)", ["data", "AG off", *(RULE_NAMES[r] for r in rules)], rows, caption
+        "update rules (paper 1, Table 4)", ["data", "AG off", *(RULE_NAMES.get(r, r) for r in rules)], rows, caption
     )
 
 

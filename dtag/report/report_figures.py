@@ -53,8 +53,8 @@ def draw_aggregates(found: Aggregates, table: ScoreTable) -> Figure:
                     axes.plot([low, high], [row, row], color=colour, linewidth=6, alpha=0.28, solid_capstyle="butt")
                 _mark(axes, value, row, colour, filled=table.is_refined(method))
             rows_of_names(axes, [_short(method) for method in methods], named=place == 0)
-            axes.set_title(name + (" (lower is better)" if name == "optimality gap" else ""))
-            axes.set_xlabel("normalised score")
+            axes.set_title(name)
+            axes.set_xlabel("lower is better" if name == "optimality gap" else "normalised score")
         _legend_of_marks(figure, any(table.is_refined(method) for method in methods), seeds=False)
     return figure
 
@@ -72,8 +72,8 @@ def draw_comparisons(found: Aggregates, table: ScoreTable) -> Figure:
                 axes.plot([low, high], [row, row], color=colour, linewidth=6, alpha=0.28, solid_capstyle="butt")
             _mark(axes, value, row, colour, filled=True)
         rows_of_names(axes, names, named=True)
-        axes.set_xlim(-0.03, 1.03)
-        axes.set_xlabel("P(X > Y) on the same dataset, mean over datasets")
+        axes.set_xlim(-0.06, 1.06)  # a mark at either end is whole
+        axes.set_xlabel("P(X > Y), mean over datasets")
     return figure
 
 
@@ -187,4 +187,4 @@ def _legend_of_marks(figure: Figure, has_refined: bool, *, seeds: bool = True) -
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= 34 else f"{name[:32]}…"
+    return name if len(name) <= 34 else f"{name[:18]}…{name[-15:]}"  # what differs may stand at either end

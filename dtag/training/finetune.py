@@ -36,7 +36,7 @@ from dtag.training.policy_module import PolicyModule
 from dtag.training.process import make_trainer, quiet_lightning, set_process_up
 from dtag.training.recent_steps import recent_steps
 from dtag.training.return_warmup import ReturnWarmup
-from dtag.training.run_folder import RunFolder, create_run_folder
+from dtag.training.run_folder import RunFolder, create_run_folder, refuse_place
 from dtag.training.settings import LiveCriticSettings, OnlineSettings, TrainSettings
 from dtag.training.signals import StopFlag, Stopped
 from dtag.training.validate_offline import load_own_data
@@ -85,6 +85,8 @@ def finetune(
         )
     else:
         folder = None
+    if folder is None:
+        refuse_place(config)
     contents = read_checkpoint(checkpoint, trust=trust or resume is not None)
     with StopFlag() as flag, warnings.catch_warnings():
         quiet_lightning()

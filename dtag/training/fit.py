@@ -44,7 +44,7 @@ from dtag.training.experiment import (
 from dtag.training.own_parts import check_critic, check_networks, check_terms
 from dtag.training.policy_module import PolicyModule
 from dtag.training.process import make_trainer, quiet_lightning, set_process_up
-from dtag.training.run_folder import RunFolder, create_run_folder
+from dtag.training.run_folder import RunFolder, create_run_folder, refuse_place
 from dtag.training.settings import CriticSettings, LiveCriticSettings, TrainSettings
 from dtag.training.signals import StopFlag, Stopped
 
@@ -104,6 +104,8 @@ def fit(
     if folder is not None and stage != "critic" and (finished := _finished(folder, config)) is not None:
         report(f"{folder.path} is finished: these are its results")
         return finished
+    if folder is None:
+        refuse_place(config, key)
     with StopFlag() as flag, warnings.catch_warnings():
         quiet_lightning()
         run = _Run(config, flag, callbacks or [], report)

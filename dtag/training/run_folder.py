@@ -51,21 +51,44 @@ class RunFolder:
         return found
 
 
+def refuse_place(config: dict[str, Any], key: str = "") -> None:
+    """Raises UsageError, before anything is loaded, where `create_run_folder` could not make the run's folder."""
+    for word in ("experiment", "name"):
+        parts = Path(config[word] or "").parts
+        if ".." in parts or Path(config[word] or "").is_absolute():
+            raise UsageError(f"{word}={config[word]} leads out of the output folder: set output= for another place")
+    if config["name"] and is_first_rank():
+        _refuse_taken(RunFolder(Path(config["output"]) / config["experiment"] / config["name"] / key))
+    place = next(path for path in (Path(config["output"]).absolute(), *Path(config["output"]).absolute().parents)
+                 if path.exists())  # fmt: skip
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        why = "is no folder" if not place.is_dir() else "may not be written to"
+        raise UsageError(f"output={config['output']}: {place} {why}")
+
+
 def create_run_folder(config: dict[str, Any], key: str = "") -> RunFolder:
     """Make the folder of a new run and write config and provenance into it.
 
-    key: tells apart the runs of one command (its seed). Raises UsageError when the named folder already holds a run.
+    key: tells apart the runs of one command (its seed). Raises UsageError when the named folder already holds a run, or
+    cannot be made.
     """
     folder = RunFolder(Path(config["output"]) / config["experiment"] / (config["name"] or new_name()) / key)
     if is_first_rank():
-        if folder.config.exists():
-            raise UsageError(
-                f"{folder.path} already holds a run: continue it with --resume {folder.path}, or choose another name="
-            )
-        folder.path.mkdir(parents=True, exist_ok=True)
+        _refuse_taken(folder)
+        try:
+            folder.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"output={config['output']}: {folder.path} cannot be made: {error.strerror}") from error
         write_text_atomically(to_yaml(config), folder.config)
         write_text_atomically(json.dumps(provenance(), indent=2) + "\n", folder.provenance)
     return folder
+
+
+def _refuse_taken(folder: RunFolder) -> None:
+    if folder.config.exists():
+        raise UsageError(
+            f"{folder.path} already holds a run: continue it with --resume {folder.path}, or choose another name="
+        )
 
 
 def new_name() -> str:

@@ -91,6 +91,23 @@ def test_what_a_term_raises_says_which_term_it_was(tmp_path: Path) -> None:
     assert any("losses.mine" in note for note in error.value.__notes__)
 
 
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ({"output": "/proc/nope"}, "output=/proc/nope: .*cannot be made"),
+        ({"output": "FILE/runs"}, "output=.*FILE is no folder"),
+        ({"name": "../up"}, "name=../up leads out of the output folder"),
+        ({"experiment": "/tmp"}, "experiment=/tmp leads out of the output folder"),
+    ],
+)
+def test_a_place_that_cannot_be_is_named(tmp_path: Path, monkeypatch, place: dict[str, str], message: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("FILE").write_text("")
+    with pytest.raises(UsageError, match=message):
+        fit({**line_config(store_line(), tmp_path / "runs"), **place})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["FILE"]
+
+
 def test_from_python_a_path_or_an_empty_config_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match=r"resolve\(\[PATH\]"):
         dtag.fit("conf/hopper.yaml")
