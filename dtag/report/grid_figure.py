@@ -142,10 +142,10 @@ def _title(panels: Sequence[Panel], index: int) -> str:
     title, _, rule, context = panels[index]
     parts = [
         title if len({panel[0] for panel in panels}) > 1 else "",
-        f"rule {RULE_NAMES[rule]}" if len({panel[2] for panel in panels}) > 1 else "",
+        f"rule {RULE_NAMES.get(rule, rule)}" if len({panel[2] for panel in panels}) > 1 else "",
         f"context {context}" if len({panel[3] for panel in panels}) > 1 else "",
     ]
-    return ", ".join(part for part in parts if part) or f"rule {RULE_NAMES[rule]}, context {context}"
+    return ", ".join(part for part in parts if part) or f"rule {RULE_NAMES.get(rule, rule)}, context {context}"
 
 
 def _figure(
