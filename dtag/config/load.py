@@ -31,7 +31,7 @@ def load_config(
     Mappings merge, everything else replaces; "losses.pg=null" removes a component. A section of a file that names another
     `target` than the one before it starts afresh: the other component's keys mean nothing to it. What it shall keep of them,
     `${earlier:critic.model.discount}` takes from the files before it, where they write that key. An override of a `target`
-    keeps those keys that the new one takes too, and is applied before all other overrides. `base` is an already
+    keeps those keys that the new one takes too, and those that an override before it has set. `base` is an already
     resolved config (a checkpoint's) to start from; a "${" in its texts stays text. usual: by section, the target of one
     that writes none.
     """
@@ -40,21 +40,24 @@ def load_config(
         read = OmegaConf.create(path) if isinstance(path, dict) else _read_yaml(Path(find_config(str(path))))
         before = OmegaConf.to_container(config)
         read = OmegaConf.create(_with_earlier(OmegaConf.to_container(read), before))
-        _merge_afresh(config, read, usual or {}, keep=False)
-    for override in sorted(overrides, key=lambda word: not word.partition("=")[0].endswith(".target")):
+        _merge_afresh(config, read, usual or {}, None)
+    typed: list[str] = []
+    for override in overrides:
         raw = cast(dict[str, Any], OmegaConf.to_container(config))
-        _merge_afresh(config, _parse_override(override, raw), usual or {}, keep=True)
+        _merge_afresh(config, _parse_override(override, raw), usual or {}, typed)
+        typed.append(override.partition("=")[0])
     return _resolve(config)
 
 
-def _merge_afresh(config: DictConfig, over: DictConfig, usual: Mapping[str, str], *, keep: bool) -> None:
+def _merge_afresh(config: DictConfig, over: DictConfig, usual: Mapping[str, str], typed: list[str] | None) -> None:
     """Merges `over` into the config, without what the sections that it gives another target had before.
 
-    keep: but for what the new target takes too.
+    typed: of an override, the keys of those before it; then what the new target takes and what was typed stays.
     """
     for key in list(_retargeted(OmegaConf.to_container(config), OmegaConf.to_container(over), "", usual)):
         before: Any = OmegaConf.to_container(OmegaConf.select(config, key))
-        kept = _taken(before, str(OmegaConf.select(over, f"{key}.target"))) if keep else {}
+        kept = {} if typed is None else _taken(before, str(OmegaConf.select(over, f"{key}.target")))
+        kept |= {name: value for name, value in before.items() if f"{key}.{name}" in (typed or ())}
         OmegaConf.update(config, key, kept, merge=False)
     config.merge_with(over)
 

@@ -20,6 +20,8 @@ TIE = 1e-5  # neighbouring returns this close, relative to max(1, |R|), may be o
 class Differences:
     """The largest |file - agent| / max(1, |agent|) of each output, and how many windows and pairs were compared.
 
+    A return-to-go counts in units of the spec's return_scale, in which the network rounds it.
+
     n_ties: windows left out because two returns are so close that rounding decides the context length.
     """
 
@@ -60,7 +62,7 @@ def _n_steps(agent: Agent) -> int:
 def _compare_steps(
     agent: Agent, session: Any, generator: np.random.Generator, n_rows: int
 ) -> tuple[dict[str, float], int]:
-    n_context, n_ties = agent.context.maximum, 0
+    n_context, n_ties, scale = agent.context.maximum, 0, agent.spec.return_scale
     states = np.full((n_rows, n_context, agent.spec.state_dim), np.nan)  # NaN: nothing before the start may be read
     actions = np.full((n_rows, n_context, agent.spec.action_dim), np.nan, np.float32)
     returns = np.full((n_rows, n_context), np.nan)
@@ -82,7 +84,7 @@ def _compare_steps(
         n_ties += int(tied.sum())
         found = {
             "action": _difference(action[~tied], decided.actions[~tied]),
-            "return_to_go": _difference(return_to_go, returns[:, -1]),
+            "return_to_go": _difference(return_to_go / scale, returns[:, -1] / scale),  # as the network says it
         }
         # numpy's maximum keeps a NaN, Python's max loses it
         largest = {name: float(np.maximum(value, found[name])) for name, value in largest.items()}

@@ -191,6 +191,10 @@ def test_an_override_of_a_target_keeps_what_the_new_one_takes_whatever_its_place
     words, usual = ["critic.model.hidden=4", f"critic.model.target={own}"], {"policy": "p.Usual"}
     for order in (words, words[::-1], [f"critic.model={{target: {own}, hidden: 4}}"]):
         assert load_config([config], order)["critic"] == {"model": {"target": own, "hidden": 4, "n": 3}, "steps": 5}
+    with_typo = load_config([config], ["critic.model.hiden=4", f"critic.model.target={own}"])["critic"]["model"]
+    assert with_typo == {"target": own, "n": 3, "hiden": 4}  # stays, for the check to refuse it
+    anew = load_config([config], ["critic=null", f"critic.model.target={own}"])["critic"]
+    assert anew == {"model": {"target": own}}
     kept = load_config([config], ["critic.model.target=a.A", "critic.model.hidden=4"])["critic"]["model"]
     assert kept == {"target": "a.A", "expectile": 0.7, "n": 3, "hidden": 4}
     assert load_config([config], [f"policy.target={own}"], usual=usual)["policy"] == {"target": own, "n": 2}
