@@ -24,7 +24,7 @@ OFFLINE = [
 ]  # fmt: skip
 # Every round 64 one-step episodes close to the policy's own action, none forgotten; 1 is the best reward there is.
 ONLINE = [
-    "online.episodes_per_round=64", "online.environments=64", "online.n_environment_steps=2048", "online.noise=0.01",
+    "online.episodes_per_round=64", "online.environments=64", "online.n_environment_steps=3072", "online.noise=0.01",
     "online.updates_per_round=30", "online.replay_trajectories=3000", "online.target_return=1", "online.evaluate_every=0",
     "online.checkpoint_every=0", "optimizer.name=adamw", "optimizer.learning_rate=1e-3", "optimizer.warmup_steps=0",
     "losses.action.weight=0.02", "context.maximum=1", "ag=null", "eval.target_return=1", "eval.episodes=1",
