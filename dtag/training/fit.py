@@ -186,13 +186,10 @@ class _Run:
             agent = build_agent(self.config, self.spec, *networks, critic, {})
             if isinstance(agent.refiner, ActionGradient) and critic is not None:
                 sizes = ((1, self.spec.state_dim), (1, self.spec.action_dim))
-                found = agent.refiner.q_function(critic)(
-                    *map(torch.zeros, sizes)
-                )  # whether it has what is to be climbed
-                if tuple(found.shape) != (1,):
-                    raise UsageError(
-                        f"critic.model: q_reduced must return a Q a row, (B,), not {tuple(found.shape)} of one"
-                    )
+                # Whether it has the Q that is to be climbed, a number a row: else hours pass before an episode asks.
+                shape = tuple(agent.refiner.q_function(critic)(*map(torch.zeros, sizes)).shape)
+                if shape != (1,):
+                    raise UsageError(f"critic.model: q_reduced must return a Q a row, (B,), not {shape} of one row")
 
     def report_estimate(self, stage: Stage) -> None:
         """On a CPU, say how long training will take, and name the laptop's preset when that is over an hour."""
