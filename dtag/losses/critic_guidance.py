@@ -23,7 +23,7 @@ class CriticGuidance(nn.Module):
     weight: of this term in the sum. action: the imitation term L_a, with a weight of its own, like ActionMSE.
     coefficient: what c grows to. start: the policy step from which c grows. warmup: how many steps it takes; 0 = c is
     whole at once. expectile: above 0.5 returns that the critic finds too low weigh more. masked: L_g is a mean over
-    valid positions; false also counts padding, where the critic was never trained, as the authors' code does.
+    valid positions. Differs from the authors' code, which counts padding too, where the critic was never trained: false.
     """
 
     n_updates: Tensor

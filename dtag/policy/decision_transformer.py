@@ -28,7 +28,7 @@ class DecisionTransformer(nn.Module):
 
     predicts_return: add Reinformer's return head, making this the original single network; paper 1 uses a separate
     return model instead. token_order: see SequenceModel. head: see make_head.
-    learn_std: see make_head; leave it off with LAMB, which freezes it. init: "normal" is GPT-2's, of the
+    learn_std: see make_head; with LAMB it is refused. init: "normal" is GPT-2's, of the
     transformer and of every head but the squashed one, which has its own. Others: see SequenceModel.
 
     Defaults are Reinformer's; DT needs token_order="rsa", norm="pre", head="deterministic".
