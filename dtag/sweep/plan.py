@@ -13,7 +13,7 @@ from dtag.errors import UsageError
 from dtag.sweep.job import PRODUCTS, Cell, Job, Kind
 from dtag.sweep.shared_critic import critic_name, is_trained_before, pretraining_name
 from dtag.sweep.sweep_file import Method, Sweep, raise_all
-from dtag.training.experiment import SCHEMA, load_over, resolve
+from dtag.training.experiment import CHANGEABLE, SCHEMA, changes_of_training, load_over, resolve
 from dtag.training.resolve_online import resolve_online
 
 OF_AN_EVALUATION = ("ag.", "context.", "eval.", "train.")  # sections that change without training
@@ -178,9 +178,8 @@ class _Planner:
         except UsageError as error:
             self._mistake(f"{where}: {error}")
             return base
-        for section in SCHEMA:
-            if config[section] != base[section] and f"{section}." not in OF_AN_EVALUATION:
-                self._mistake(f"{where}: {section} cannot be changed without training; eval, ag and context can")
+        for key in changes_of_training(config, base):
+            self._mistake(f"{where}: {key} cannot be changed without training; {CHANGEABLE}")
         return config
 
     def _fit(self, cell: Cell, method: Method) -> _Fit:

@@ -23,7 +23,15 @@ from dtag.data.spec import DataSpec
 from dtag.errors import CheckpointError, UsageError
 from dtag.rollout.agent import Agent
 from dtag.training.atomic_file import save_atomically
-from dtag.training.experiment import SCHEMA, build_agent, build_networks, load_over, spec_arguments
+from dtag.training.experiment import (
+    CHANGEABLE,
+    SCHEMA,
+    build_agent,
+    build_networks,
+    changes_of_training,
+    load_over,
+    spec_arguments,
+)
 
 FORMAT = 1
 # Parts alone, not all of dtag: as a `target`, a function that writes files would write what the checkpoint's author likes.
@@ -224,12 +232,14 @@ def check_same_data(contents: dict[str, Any], own: DataSpec, path: str | Path) -
 
 
 def override_config(contents: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
-    """The checkpoint's config with overrides; those that change what was trained, or ask for more context, are refused."""
+    """The checkpoint's config with overrides; those that change what was trained, or ask for more context, are refused.
+
+    So are those that would change nothing: a learning rate, or the seed, which also says what the run held out.
+    """
     config = load_over([], overrides, contents["config"])
     trained = check(contents["config"], SCHEMA)  # with the defaults of options that are younger than the checkpoint
-    fixed = [name for name in ("policy", "return_model", "data") if config[name] != trained[name]]
-    if fixed:
-        raise CheckpointError(f"{', '.join(fixed)} cannot be changed in a trained checkpoint; eval, ag and context can")
+    if fixed := changes_of_training(config, trained):
+        raise CheckpointError(f"{', '.join(fixed)} cannot be changed in a trained checkpoint; {CHANGEABLE}")
     longest, asked = config["data"].get("context_length"), config["context"].get("maximum")
     if None not in (longest, asked) and asked > longest and asked != trained["context"].get("maximum"):
         raise CheckpointError(

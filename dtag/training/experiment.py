@@ -49,6 +49,10 @@ USUAL = {
     for name, kind in SCHEMA.items()
     if isinstance(kind, Component) and kind.default_target is not None
 }
+# What may be changed of a trained agent; of `train`, on which machine it is evaluated: the rest is of training alone.
+OF_AN_EVALUATION = ("ag", "context", "eval", "train")
+OF_THE_MACHINE = ("target", "accelerator", "devices", "n_nodes", "strategy")
+CHANGEABLE = f"eval, ag and context can, and of train {', '.join(OF_THE_MACHINE[1:-1])} and {OF_THE_MACHINE[-1]}"
 
 
 def load_over(
@@ -90,6 +94,14 @@ def preset_that_fits(name: str, config: dict[str, Any]) -> dict[str, Any]:
             plain = {k: v for k, v in section.items() if k not in others and (k in own or k not in usual)}
             kept[key] = {**plain, **named}
     return kept
+
+
+def changes_of_training(config: dict[str, Any], trained: dict[str, Any]) -> list[str]:
+    """The sections and keys of `train` that a config has otherwise than a trained agent's, and that only training heeds."""
+    sections = [name for name in SCHEMA if name not in OF_AN_EVALUATION and config[name] != trained[name]]
+    train, then = config["train"], trained["train"]
+    keys = [f"train.{key}" for key in train if key not in OF_THE_MACHINE and train[key] != then.get(key)]
+    return sections + keys
 
 
 def told_changes(name: str, wanted: dict[str, Any], trained: dict[str, Any]) -> str:

@@ -174,14 +174,14 @@ def test_the_mistakes_of_all_methods_are_told_at_once_and_once(tmp_path: Path) -
         **METHODS,
         "typo": {"config": "{line}", "overrides": ["ag.etaa=1"]},
         "none": {"config": "no_such.yaml"},
-        "again": {"of": "rf", "overrides": ["policy.hidden=4"]},
+        "again": {"of": "rf", "overrides": ["policy.hidden=4", "train.n_steps=7"]},
         "without": {"of": "rf", "critic_of": "dt"},
     }
     with pytest.raises(UsageError) as error:
         jobs_of(tmp_path, methods=methods, seeds=[0, 1, 2])
     text = str(error.value)
-    for part in ("4 mistakes", "methods.typo with datasets.line", "did you mean 'ag.eta'", "no_such.yaml",
-                 "policy cannot be changed without training", "methods.without.critic_of: dt has no critic"):  # fmt: skip
+    for part in ("5 mistakes", "methods.typo with datasets.line", "did you mean 'ag.eta'", "no_such.yaml",
+                 "policy cannot be changed without training", "train.n_steps cannot be", "methods.without.critic_of: dt has no critic"):  # fmt: skip
         assert text.count(part) == 1
 
 

@@ -12,6 +12,7 @@ import torch
 
 import dtag
 from dtag.errors import CheckpointError, DtagError, UsageError
+from dtag.training.checkpoint import load_agent
 from dtag.training.fit import fit
 from dtag.training.validate import validate
 from tests.reference.toy_environment import line_config, store_line
@@ -51,6 +52,16 @@ def test_validate_gives_the_rows_of_the_last_evaluation(run: Any) -> None:
     assert [row["return"] for row in longer.rows][::2] == [row["return"] for row in run.rows][:4:2]
     with pytest.raises(CheckpointError, match="policy cannot be changed"):
         validate(run.agent, ["policy.hidden=16"], trust=True)
+
+
+@pytest.mark.parametrize("word", ["seed=5", "losses.action=null", "optimizer.learning_rate=1", "train.n_steps=3",
+                                  "critic.n_steps=3", "output=elsewhere", "train.threads=3"])  # fmt: skip
+def test_an_override_that_a_trained_agent_cannot_follow_is_refused(run: Any, word: str) -> None:
+    """Not taken without a word: another seed would also score it on what it was trained on."""
+    key = word.partition("=")[0]
+    with pytest.raises(CheckpointError, match=f"^{key if 'train' in key else key.partition('.')[0]} cannot be changed"):
+        load_agent(run.agent, overrides=[word], trust=True)
+    assert load_agent(run.agent, overrides=["train.accelerator=cpu", "eval.episodes=3"], trust=True)
 
 
 def test_a_critic_is_shared_between_runs_and_refused_for_other_data(run: Any, tmp_path: Path) -> None:
