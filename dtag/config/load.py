@@ -176,6 +176,8 @@ def _parse_override(override: str, config: dict[str, Any]) -> DictConfig:
     _check_way(override, names, config)
     if override.endswith("=null"):
         _check_removal(override, names, config)
+    if override.endswith("={}"):
+        _check_emptying(override, names, config)
     return parsed
 
 
@@ -202,6 +204,16 @@ def _check_removal(override: str, names: list[str], config: dict[str, Any]) -> N
     if all(entry is None or is_component(entry) for entry in siblings.values()):
         offers = did_you_mean(f"{'.'.join(names[:-1])}.{name}" for name in nearest(names[-1], siblings))
         raise UsageError(f"the override '{override}' removes nothing: there is {', '.join(siblings)}{offers}")
+
+
+def _check_emptying(override: str, names: list[str], config: Any) -> None:
+    """Refuses {} for a mapping of named components that has some: mappings merge, so it would empty nothing."""
+    for name in names:
+        config = config.get(name) if isinstance(config, dict) else None
+    if isinstance(config, dict) and config and all(entry is None or is_component(entry) for entry in config.values()):
+        key = override.removesuffix("={}")
+        each = " ".join(f"{key}.{name}=null" for name in config)
+        raise UsageError(f"the override '{override}' changes nothing, as mappings merge; to drop what is there: {each}")
 
 
 def _resolve(config: DictConfig) -> dict[str, Any]:

@@ -73,6 +73,14 @@ def test_removing_a_component_that_is_not_there_is_refused(write):
     assert load_config([write("ag: {target: a.b}")], ["critic=null"]) == {"ag": {"target": "a.b"}, "critic": None}
 
 
+def test_emptying_named_components_by_merging_is_refused(write):
+    file = write("losses: {pg: {target: a.b}, nll: {target: a.c}}\nag: {clip: 1}")
+    expected = "the override 'losses={}' changes nothing, as mappings merge; to drop what is there: losses.pg=null losses.nll=null"
+    assert failure([file], ["losses={}"]) == expected
+    assert load_config([file], ["ag={}", "critic={}"])["ag"] == {"clip": 1}  # on, as it stands
+    assert load_config([write("losses: null")], ["losses={}"])["losses"] == {}
+
+
 @pytest.mark.parametrize("override", ["ag.eta", "=3", "a..b=1", ".a=1", "a b=1", "", "--fast"])
 def test_a_malformed_override_is_refused(override):
     assert failure([], [override]) == f"the override '{override}' is not of the form key=value, like ag.eta=0.1"
