@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from dtag.config.ranges import refuse_rates
 from dtag.critic.adam import adam
 from dtag.critic.networks import EnsembleMLP, QChoice, QEnsemble, TargetNetwork, reduce_q, target_of
 from dtag.data.transitions import TransitionBatch
@@ -44,8 +45,9 @@ class IQL(TargetNetwork, nn.Module):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__()
-        if not 0 < expectile < 1 or not 0 <= discount <= 1 or not 0 < polyak <= 1:
-            raise ValueError(f"expectile={expectile}, discount={discount} and polyak={polyak} must lie between 0 and 1")
+        refuse_rates(learning_rate=learning_rate, weight_decay=weight_decay, discount=discount, polyak=polyak)
+        if not 0 < expectile < 1 or polyak == 0:
+            raise ValueError(f"expectile={expectile} and polyak={polyak} must lie between 0 and 1")
         hidden = tuple(hidden)  # a list when it comes from YAML
         self.q_network = QEnsemble(n_q, state_dim, action_dim, hidden, layer_norm)
         self.value_network = EnsembleMLP(1, state_dim, hidden, layer_norm)

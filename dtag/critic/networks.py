@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dtag.config.ranges import refuse_sizes
 from dtag.errors import UsageError
 from dtag.products.linear import IMAGES, affine, by_onednn
 
@@ -40,6 +41,7 @@ class EnsembleMLP(nn.Module):
 
     def __init__(self, n: int, input_dim: int, hidden: tuple[int, ...], layer_norm: bool = False) -> None:
         super().__init__()
+        refuse_sizes(hidden=hidden, n=n)
         self.n = n
         self.layer_norm = layer_norm
         dims = (input_dim, *hidden)

@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from dtag.config.ranges import refuse_rates, refuse_sizes
 from dtag.critic.actor import Actor
 from dtag.critic.adam import adam
 from dtag.critic.networks import QChoice, TargetNetwork, reduce_q, target_of, td_loss
@@ -30,6 +31,7 @@ class RecurrentQ(nn.Module):
 
     def __init__(self, n_q: int, input_dim: int, hidden: tuple[int, ...], cell: Cell) -> None:
         super().__init__()
+        refuse_sizes(hidden=hidden, layers=len(hidden), n_q=n_q)
         kind = nn.LSTMCell if cell == "lstm" else nn.RNNCell
         self.cells = nn.ModuleList([kind(before, after) for before, after in pairwise((input_dim, *hidden))])
         self.heads = nn.Linear(hidden[-1], n_q)
@@ -96,6 +98,7 @@ class RecurrentCritic(TargetNetwork, nn.Module):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__()
+        refuse_rates(learning_rate=learning_rate, weight_decay=weight_decay, discount=discount, polyak=polyak)
         self.q_network = RecurrentQ(n_q, state_dim + len(action_low), tuple(hidden), cell)
         self.target_network = target_of(self.q_network)
         self.rule = rule

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from dtag.config.ranges import refuse_rates
 from dtag.critic.adam import adam
 from dtag.critic.networks import EnsembleMLP
 from dtag.critic.td_lambda import td_lambda
@@ -42,8 +43,7 @@ class StateValue(nn.Module):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__()
-        if not 0.0 <= trace_decay <= 1.0:
-            raise ValueError(f"StateValue: trace_decay={trace_decay} must be in [0, 1]")
+        refuse_rates(learning_rate=learning_rate, weight_decay=weight_decay, discount=discount, trace_decay=trace_decay)
         self.value_network = EnsembleMLP(1, state_dim, tuple(hidden), layer_norm)
         self.discount, self.trace_decay = discount, trace_decay
         self.learning_rate, self.weight_decay = learning_rate, weight_decay

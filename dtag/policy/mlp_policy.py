@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from dtag.config.ranges import refuse_sizes
 from dtag.policy.heads import HeadName, make_head, newest_action
 from dtag.policy.output import PolicyOutput
 from dtag.policy.sequence_model import Window
@@ -40,6 +41,7 @@ class MLPPolicy(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        refuse_sizes(hidden=hidden, n_layers=n_layers)
         self.given = given
         self.reads_return = given != "state"
         input_dim = {"state": state_dim, "return": 1, "state_return": state_dim + 1}[given]

@@ -7,6 +7,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from dtag.config.ranges import refuse_sizes
 from dtag.policy.row_stable_linear import RowStableLinear
 from dtag.policy.sequence_model import SequenceModel, Window, init_normal
 from dtag.policy.transformer import Activation, DropoutPlace, Norm
@@ -77,6 +78,7 @@ class ReturnMLP(nn.Module):
 
     def __init__(self, state_dim: int, *, hidden: int = 256, n_layers: int = 2) -> None:
         super().__init__()
+        refuse_sizes(hidden=hidden, n_layers=n_layers)
         dims = [state_dim] + [hidden] * n_layers
         layers = [m for i, o in pairwise(dims) for m in (Linear(i, o), nn.ReLU())]
         self.net = nn.Sequential(*layers, RowStableLinear(dims[-1], 1))

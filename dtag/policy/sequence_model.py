@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dtag.config.ranges import refuse_sizes
 from dtag.policy.transformer import Activation, CausalTransformer, DropoutPlace, Norm, Prefix
 
 TokenOrder = Literal["sra", "rsa", "ja", "sa"]
@@ -78,6 +79,7 @@ class SequenceModel(nn.Module):
         return_dim: int = 1,
     ) -> None:
         super().__init__()
+        refuse_sizes(hidden=hidden, n_layers=n_layers, n_heads=n_heads)
         if hidden % n_heads:
             raise ValueError(f"hidden={hidden} must be a multiple of n_heads={n_heads}")
         self.order: tuple[Token, ...] = ORDERS[token_order]

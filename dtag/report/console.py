@@ -11,10 +11,14 @@ from dtag.data.dataset import DatasetInfo, Reference
 from dtag.data.reference_scores import reference_as_evaluated
 
 Summary = dict[str, dict[str, dict[str, float]]]
+OF_A_STEP = (
+    "means over steps: context, how many the policy saw; by refinement: Q gained, as the critic has it, and |Δa|, the "
+    "largest change over action dims"
+)
 
 
 def score_table(summary: Summary, reference: Reference | None, title: str) -> Table:
-    """Score, return, length and what refinement did, one row a setting; mean ± std over episodes."""
+    """Score, return, length and what refinement did, one row a setting; mean ± std over episodes, and what they are."""
     table = Table(title=title, title_justify="left", header_style="bold")
     table.add_column("setting")
     for name in ("score", "IQM", "return", "length", "context", "Q gained", "|Δa|"):
@@ -31,10 +35,11 @@ def score_table(summary: Summary, reference: Reference | None, title: str) -> Ta
             f"{quantities['q_gain']['mean']:.3g}",
             f"{quantities['shift']['mean']:.3f}",
         )
+    notes = ["± is the std over episodes"]
     if reference is not None:
-        scale = f"0 = {reference.minimum:g}, 100 = {reference.maximum:g} ({reference.label})"
-        table.caption = f"score: {scale}; ± is the std over episodes"
-        table.caption_justify = "left"
+        notes.insert(0, f"score: 0 = {reference.minimum:g}, 100 = {reference.maximum:g} ({reference.label})")
+    table.caption = f"{'; '.join(notes)}\n{OF_A_STEP}"
+    table.caption_justify = "left"
     return table
 
 

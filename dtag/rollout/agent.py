@@ -140,7 +140,7 @@ class Agent:
         """Action for one raw state (S,) -> (A,), or for every row (E, S) -> (E, A). Call `reset` before each episode.
 
         reward: what the previous action earned; only policies with a target return use it.
-        Raises DtagError when the state has another shape.
+        Raises DtagError when the state has another shape, or holds NaN or infinity.
         """
         array = np.asarray(state)
         states = np.atleast_2d(array)
@@ -161,7 +161,10 @@ class Agent:
 
     @torch.inference_mode()
     def act_rows(self, slots: Sequence[int], states: NDArray[Any]) -> Decision:
-        """Act in the given slots, on raw states (n, S)."""
+        """Act in the given slots, on raw states (n, S). Raises DtagError for a state that is not finite."""
+        if not (finite := np.isfinite(states).all(axis=1)).all():
+            slot = list(slots)[int(np.argmin(finite))]
+            raise DtagError(f"the state of row {slot} holds NaN or infinity: there is no action for it")
         rows = self._index(slots)
         normalized = torch.from_numpy(self.spec.normalize(np.asarray(states))).to(self.device)
         self.history.begin_step(rows, normalized)

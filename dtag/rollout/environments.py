@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import multiprocessing
+import sys
 import warnings
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
@@ -18,6 +19,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dtag.config.nearest import did_you_mean, nearest
 from dtag.data.environment_facts import register_robotics
 from dtag.data.spec import DataSpec
 from dtag.errors import DtagError
@@ -75,7 +77,7 @@ class EnvironmentFactory:
             raise
         except Exception as error:  # a stranger's module or constructor can raise anything
             raise DtagError(
-                f"cannot make the environment {self.environment!r}: {error}.{_hint(self.environment)}"
+                f"cannot make the environment {self.environment!r}: {str(error).rstrip('.')}.{_hint(self.environment)}"
             ) from error
         if self.observation_keys:
             made = JoinedObservation(made, self.observation_keys)
@@ -261,6 +263,12 @@ def _hint(environment: str) -> str:
         return " MuJoCo environments need: pip install -e '.[mujoco]'"
     if environment.startswith(("PointMaze", "AntMaze", "Adroit", "FrankaKitchen")):
         return " This family needs: pip install -e '.[robotics]'"
+    module, _, name = environment.partition(":")
+    if name and (found := sys.modules.get(module)) is not None and not hasattr(found, name):
+        offers = did_you_mean(
+            f"{module}:{near}" for near in nearest(name, [key for key in vars(found) if key[0] != "_"])
+        )
+        return f" '{module}' has no '{name}' and registers no such id{offers}"
     return " Give a Gymnasium id, 'module:Id' or 'package.module:callable'"
 
 

@@ -287,6 +287,11 @@ class _Run:
         self.report(
             f"policy: {self.train.n_steps:,} steps of {self.data.batch_size} segments, K = {self.data.context_length}"
         )
+        if self.factory is None:
+            what = "eval.environment=null" if self.evaluation.environment is None else f"{self.spec.info.id} names none"
+            self.report(
+                f"no environment ({what}): no episodes are run; dtag validate compares with held-out trajectories"
+            )
         if self.train.compile:
             policy.compile()
             if return_model is not None:

@@ -75,8 +75,9 @@ def test_removing_a_component_that_is_not_there_is_refused(write):
 
 def test_emptying_named_components_by_merging_is_refused(write):
     file = write("losses: {pg: {target: a.b}, nll: {target: a.c}}\nag: {clip: 1}")
-    expected = "the override 'losses={}' changes nothing, as mappings merge; to drop what is there: losses.pg=null losses.nll=null"
-    assert failure([file], ["losses={}"]) == expected
+    told = failure([file], ["losses={}"])
+    assert told.startswith("the override 'losses={}' changes nothing, as mappings merge;")
+    assert told.endswith("to drop what is there: losses.pg=null losses.nll=null")
     assert load_config([file], ["ag={}", "critic={}"])["ag"] == {"clip": 1}  # on, as it stands
     assert load_config([write("losses: null")], ["losses={}"])["losses"] == {}
 

@@ -151,6 +151,14 @@ def test_a_state_of_another_shape_is_a_clear_error(shape: tuple[int, ...]) -> No
         random_agent().act(np.zeros(shape))
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_state_that_is_not_finite_is_a_clear_error(bad: float) -> None:
+    agent = random_agent()
+    agent.reset(3)
+    with pytest.raises(DtagError, match="the state of row 1 holds NaN or infinity"):
+        agent.act(np.array([[0.0] * S, [0.0, bad], [bad] * S]))
+
+
 def test_refining_without_a_critic_is_a_clear_error() -> None:
     agent = random_agent(critic=False)
     with pytest.raises(DtagError, match=r"needs a critic.*ag\.n_steps=0"):

@@ -88,6 +88,10 @@ def test_what_an_environment_raises_in_a_worker_is_told(workers: Callable[..., O
         ("NoSuchTask-v0", "cannot make the environment 'NoSuchTask-v0': .*Give a Gymnasium id"),
         ("no_such_package:make", "no_such_package.*package.module:callable"),
         (f"{HERE}:NoSuchName", "NoSuchName"),
+        (
+            "dtag.data.toy_environments:OneStat",
+            "registers no such id; did you mean 'dtag.data.toy_environments:OneState'",
+        ),
         ("Hopper-v99", "Hopper-v99.*pip install -e '\\.\\[mujoco\\]'"),
         ("PointMaze_NoSuch-v3", "pip install -e '\\.\\[robotics\\]'"),
     ],

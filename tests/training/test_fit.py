@@ -335,6 +335,14 @@ def test_a_machine_that_is_not_there_is_named_before_any_training(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_run_that_runs_no_episodes_says_so_before_it_trains(tmp_path: Path) -> None:
+    lines: list[str] = []
+    config = line_config(store_line(), tmp_path, train={"n_steps": 2}, eval={"environment": None})
+    assert fit(config, report=lines.append).summary == {}
+    assert "no episodes are run; dtag validate compares with held-out" in lines[-1]
+    assert "eval.environment=null" in lines[-1]
+
+
 def test_signals_are_ours_from_the_first_step_on(tmp_path: Path) -> None:
     class Look(Callback):
         def on_train_batch_start(self, *_: Any) -> None:
