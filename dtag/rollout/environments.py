@@ -192,6 +192,7 @@ class OverWorkers:
             process.join(timeout=5)
             if process.is_alive():
                 process.kill()
+                process.join()
 
     def _ask(self, verb: str, slots: Sequence[int], values: Any) -> Any:
         shares = [[i for i, slot in enumerate(slots) if slot % self.n_workers == w] for w in range(self.n_workers)]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from dtag.config.build import build
-from dtag.config.load import load_config
+from dtag.config.load import find_config, load_config
 from dtag.config.nearest import did_you_mean, nearest
 from dtag.config.schema import Component, Components, Schema, Value, check
 from dtag.config.signature import REQUIRED
@@ -49,10 +49,10 @@ SET_BY_THE_SWEEP = ("experiment", "name", "output", "seed", "stage")
 class Method:
     """What is trained, or, with `of`, another evaluation of an agent that is.
 
-    config: the YAML file or files of its runs. preset: in place of the sweep's. overrides: of its runs only. datasets,
-    seeds: the only ones it runs on; null = all. of: the method whose trained agents are scored again, without training,
-    under these overrides (of eval, ag, context); instead of config. critic_of: the method whose critic those agents
-    get; null = their own.
+    config: the YAML file or files of its runs: in the working directory, beside the sweep's file, or shipped. preset: in
+    place of the sweep's. overrides: of its runs only. datasets, seeds: the only ones it runs on; null = all. of: the
+    method whose trained agents are scored again, without training, under these overrides (of eval, ag, context); instead
+    of config. critic_of: the method whose critic those agents get; null = their own.
     finetune: the YAML file or files, after the dataset's, with which the agents trained by config, preset and overrides
     are fine-tuned online; [] = the dataset's alone, null = the agents are not fine-tuned. Methods that train the same
     agents share their training, as critics are shared. finetune_preset: of the fine-tuning only, in place of the sweep's.
@@ -88,6 +88,9 @@ class Data:
     overrides: tuple[str, ...] = ()
     finetune: str | tuple[str, ...] | None = None
     finetune_overrides: tuple[str, ...] = ()
+
+
+EntryT = TypeVar("EntryT", Method, Data)
 
 
 @dataclass(frozen=True)
@@ -135,10 +138,23 @@ def read_sweep(path: str, overrides: Sequence[str] = ()) -> Sweep:
     config = load_config([path], [word for word in overrides if word not in of_runs])
     named = {"methods": Method, "datasets": Data}
     settings = check({key: _with_targets(value, named.get(key)) for key, value in config.items()}, SCHEMA)
-    methods, datasets = ({name: build(entry) for name, entry in settings[key].items()} for key in named)
+    folder = find_config(path).parent
+    built = {key: {name: build(entry) for name, entry in settings[key].items()} for key in named}
+    methods, datasets = ({name: _beside(folder, entry) for name, entry in built[key].items()} for key in named)
     sweep = Sweep(settings, methods, datasets, tuple(of_runs))
     raise_all(_mistakes(sweep))
     return sweep
+
+
+def _beside(folder: Path, entry: EntryT) -> EntryT:
+    """The entry with each file that the working directory has not, but the sweep's own folder has, named there."""
+
+    def at(file: str) -> str:
+        return str(folder / file) if not Path(file).expanduser().is_file() and (folder / file).is_file() else file
+
+    files = {key: getattr(entry, key) for key in ("config", "finetune")}
+    found: Any = {key: at(its) if isinstance(its, str) else its and tuple(map(at, its)) for key, its in files.items()}
+    return replace(entry, **found)
 
 
 def _check_removals(config: dict[str, Any], overrides: Sequence[str]) -> None:

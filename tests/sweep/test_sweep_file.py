@@ -70,3 +70,20 @@ def test_every_mistyped_key_is_told_at_once_with_the_nearest(tmp_path: Path) -> 
 def test_what_the_types_do_not_tell_is_told(sections: dict[str, object], message: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=message):
         read_sweep(write_sweep(tmp_path, **sections))
+
+
+def test_files_beside_the_sweep_are_found_from_anywhere_and_those_here_come_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (there := tmp_path / "there").mkdir()
+    sections = {
+        "methods": {"rf": {"config": ["line.yaml", "methods/rf.yaml"], "finetune": "line.yaml"}},
+        "datasets": {"line": {"config": "line.yaml"}},
+    }
+    path = write_sweep(there, **sections)
+    monkeypatch.chdir(tmp_path)
+    sweep = read_sweep(path)
+    assert sweep.methods["rf"].config == (str(there / "line.yaml"), "methods/rf.yaml")  # the second is shipped
+    assert sweep.methods["rf"].finetune == sweep.datasets["line"].config == str(there / "line.yaml")
+    (tmp_path / "line.yaml").write_text("")
+    assert read_sweep(path).methods["rf"].config == ("line.yaml", "methods/rf.yaml")
