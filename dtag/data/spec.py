@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dtag.data.dataset import Dataset, DatasetInfo
 from dtag.data.trajectories import Trajectories
 
-RewardRule = Literal["raw", "locomotion", "antmaze"]
+RewardRule = Literal["raw", "locomotion", "antmaze", "antmaze_cql"]
 
 # A constant dimension has std 0; dividing by a tiny epsilon would blow up the first non-zero value a simulator returns.
 MINIMUM_STD = 1e-3
@@ -94,8 +94,8 @@ def make_spec(
     """Statistics over every step of the dataset.
 
     reward_rule: the critic's reward, as in IQL's official code: "locomotion" scales rewards by 1000 / (max return - min
-    return) over complete episodes, "antmaze" subtracts 1, "raw" leaves them. reward_divisor: divides the critic's reward,
-    after the rule.
+    return) over complete episodes, "antmaze" subtracts 1, "raw" leaves them; "antmaze_cql" is CORL's for CQL there,
+    10 r - 5. reward_divisor: divides the critic's reward, after the rule.
     """
     trajectories, info = dataset.trajectories, dataset.info
     mean, std = _mean_and_std(trajectories.states)
@@ -107,6 +107,8 @@ def make_spec(
         scale = 1000.0 / spread if spread > 0 else 1.0
     elif reward_rule == "antmaze":
         shift = -1.0
+    elif reward_rule == "antmaze_cql":
+        scale, shift = 10.0, -5.0
     return DataSpec(
         info=info,
         state_mean=tuple(mean.tolist()),

@@ -96,6 +96,11 @@ def test_antmaze_pays_minus_one_a_step():
     assert (ours.reward_scale, ours.reward_shift) == (1.0, -1.0)
 
 
+def test_cqls_antmaze_pays_five_at_the_goal_and_minus_five_elsewhere():
+    ours = made(rule="antmaze_cql")  # CORL: reward_scale 10, reward_bias -5
+    assert [ours.reward_scale * reward + ours.reward_shift for reward in (1.0, 0.0)] == [5.0, -5.0]
+
+
 def test_a_divisor_scales_the_reward_and_its_shift():
     data = Dataset(episodes(LENGTHS, ENDINGS), DatasetInfo("toy", None))
     ours = make_spec(data, return_scale=1.0, reward_rule="antmaze", reward_divisor=100.0, shaped_returns=True)

@@ -1,18 +1,19 @@
-"""Adds the finished runs below the given folders to runs.csv and episodes.csv, draws scores.png and prints the table.
+"""Adds the finished runs below the given folders to runs.csv and episodes.csv; draws scores.png, writes the tables.
 
     python tests/results/hopper_small/add_runs.py [FOLDER ...]
 
-A run's rows replace those of the same dataset, method, seed and setting. Without folders the figure and the table are
-made again from the rows that are here.
+A run's rows replace those of the same dataset, method, seed and setting. Without folders the figure, and the tables of
+the README a folder up, are made again from the rows that are here.
 """
 
 from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from dtag.data.reference_scores import d4rl_reference
 from dtag.report.collect_runs import Evaluation
@@ -28,10 +29,18 @@ RUNS, EPISODES = HERE / "runs.csv", HERE / "episodes.csv"
 COLUMNS = ["dataset", "method", "run_seed", "label", "seed", "return", "length"]  # of an episode
 REFERENCE = d4rl_reference("hopper-medium-v2")
 SHIPPED = {name: stem for stem, name in NAMES.items()}
+README = HERE.parent / "README.md"
+TITLES = {"medium": "medium", "mixed": "medium and expert"}  # of the datasets, in the tables
+OWN_CRITIC = ("TD3+BC", "DT+TD3", "DT+DDPG", "AWAC", "CQL")
+ROWS = {name: f"{name}, its own critic" if name in OWN_CRITIC else name for name in (
+    "BC", "10% BC", "TD3+BC", "IQL", "RF", "RF+PG", "RF+AWAC", "DT", "ADT", "ODT", "CGDT", "DT+TD3", "DT+DDPG",
+    "DT+naive Bellman", "AWAC", "CQL",
+)}  # fmt: skip
+ROWS |= {"DT+naive Bellman": "DT, naive Bellman critic", "CQL": "CQL (10,000 steps), its own critic"}
 
 
 def main(folders: list[str]) -> None:
-    runs, episodes = _read(RUNS), _read(EPISODES)
+    runs, episodes = read_rows(RUNS), read_rows(EPISODES)
     if folders:
         report = make_report(folders)
         new_runs = [{key: "" if value is None else value for key, value in row.items()} for row in traced(report)]
@@ -44,22 +53,56 @@ def main(folders: list[str]) -> None:
         episodes = _merged(episodes, new_episodes, ("dataset", "method", "run_seed", "label"))
         _write(RUNS, runs)
         _write(EPISODES, episodes)
-    table = score_table(_evaluations(episodes))
-    draw_scores(table).savefig(HERE / "scores.png", dpi=200, facecolor="white")
-    shown = scores_of(table)
-    print("\n".join(" | ".join(row) for row in shown))
+    draw_scores(score_table(_evaluations(episodes))).savefig(HERE / "scores.png", dpi=200, facecolor="white")
+    text = with_tables(README.read_text(), episodes)
+    README.write_text(text)
+    print(text)
 
 
-def scores_of(table: Any) -> list[list[str]]:
-    """Method, then mean ± std over seeds and the number of seeds, a column a dataset."""
-    rows = [["method", *table.datasets]]
-    for method in table.methods:
-        cells = [table.cells.get((dataset, method)) for dataset in table.datasets]
-        rows.append([method, *("" if c is None else f"{c.shown()} ({len(c.values)})" for c in cells)])
-    return rows
+def with_tables(text: str, episodes: list[dict[str, Any]]) -> str:
+    """The README's text, each dataset's table anew: scores over seeds, and what refinement adds on each seed."""
+    for dataset, title in TITLES.items():
+        before, head, rest = text.partition(f"| {title} | AG off |")
+        columns, rule, rest = rest.split("\n", 2)
+        after = rest[rest.index("\n\n") :]
+        text = "".join((before, head, columns, "\n", rule, "\n", "\n".join(rows_of(dataset, episodes)), after))
+    return text
 
 
-def _evaluations(episodes: list[dict[str, Any]]) -> Iterable[Evaluation]:
+def rows_of(dataset: str, episodes: list[dict[str, Any]]) -> list[str]:
+    """Markdown: AG off and on as mean ± std (ddof 0) over seeds, then each seed's paired difference, ± 1.96 errors."""
+    scores: dict[str, dict[tuple[str, str], float]] = {}
+    for row in episodes:
+        if row["dataset"] == dataset:
+            own = scores.setdefault(row["method"], {})
+            own[row["run_seed"], row["seed"]] = float(REFERENCE.score(float(row["return"])))
+    lines = []
+    for method, name in ROWS.items():
+        off, on = scores.get(method), scores.get(f"{method}+AG")
+        if off is not None:
+            cells = [name, f"{_over_seeds(off)} ({len({seed for seed, _ in off})})", on and _over_seeds(on)]
+            lines.append(" ".join(f"| {cell or ''}".strip() for cell in [*cells, on and _differences(off, on)]) + " |")
+    return lines
+
+
+def _over_seeds(scores: dict[tuple[str, str], float]) -> str:
+    means = [float(np.mean(own)) for own in _by_seed(scores).values()]
+    return f"{np.mean(means):.1f}" + (f" ± {np.std(means):.1f}" if len(means) > 1 else "")
+
+
+def _differences(off: dict[tuple[str, str], float], on: dict[tuple[str, str], float]) -> str:
+    gains = [np.array(own) for own in _by_seed({key: on[key] - score for key, score in off.items()}).values()]
+    return ", ".join(f"{own.mean():+.1f} ± {1.96 * own.std(ddof=1) / len(own) ** 0.5:.1f}" for own in gains)
+
+
+def _by_seed(values: dict[tuple[str, str], float]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for (seed, _), value in sorted(values.items()):
+        found.setdefault(seed, []).append(value)
+    return found
+
+
+def _evaluations(episodes: list[dict[str, Any]]) -> list[Evaluation]:
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for row in episodes:
         groups.setdefault(tuple(str(row[key]) for key in COLUMNS[:4]), []).append(row)
@@ -84,7 +127,7 @@ def _merged(old: list[dict[str, Any]], new: list[dict[str, Any]], key: tuple[str
     return sorted([*kept, *new], key=lambda row: (order[row["method"]], row["dataset"], int(row[key[2]])))
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
+def read_rows(path: Path) -> list[dict[str, Any]]:
     with path.open() as file:
         return list(csv.DictReader(file))
 
