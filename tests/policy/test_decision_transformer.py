@@ -101,6 +101,19 @@ def test_predicting_and_acting_in_one_pass_equals_two(kind):
         torch.testing.assert_close(action, policy.act(window([states, actions, returns, timesteps], lengths)), **EXACT)
 
 
+@pytest.mark.parametrize("kind", ["rf", "rf, pre-norm"])
+@torch.no_grad()
+def test_a_sample_behind_the_predicted_return_is_of_the_same_distribution(kind):
+    """Noise 0 is the mean; noise z lies z of its std away, as acting with the return given has it."""
+    policy, inputs, lengths = randomized(make(kind)), segments(6, 3), torch.tensor([1, 2, 3, 1, 2, 3])
+    noise = torch.randn(6, A, dtype=torch.float64)
+    sampled, mean = (window(inputs, lengths)._replace(noise=z) for z in (noise, None))
+    predicted, action = policy.predict_return_and_act(sampled)
+    inputs[2][torch.arange(6), lengths - 1] = predicted
+    torch.testing.assert_close(action, policy.act(sampled._replace(returns_to_go=inputs[2])), **EXACT)
+    assert (action != policy.predict_return_and_act(mean)[1]).all()
+
+
 def _dead_parameters(networks: list[torch.nn.Module], batch: SegmentBatch, terms: list) -> set[str]:
     """Names of the parameters that one step on the terms' sum does not move."""
     policy, *others = networks

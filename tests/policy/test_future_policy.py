@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from dtag.policy.diagonal_gaussian import DiagonalGaussian
 from dtag.policy.sequence_model import Window
 from tests.policy.example_future import N, Z, batch, make
 from tests.reference.naive_transformer import encode, linear
@@ -174,3 +175,15 @@ def test_the_actions_loss_teaches_the_future_encoder_through_its_sample():
     loss = (output.action - given.actions)[given.mask].square().mean()
     gradients = torch.autograd.grad(loss, list(policy.future.parameters()), allow_unused=True)
     assert max(g.abs().max().item() for g in gradients if g is not None) > 0
+
+
+def test_the_return_model_learns_in_its_warm_up_alone():
+    """PDT: until fine-tuning nothing of it moves, not even by weight decay."""
+    assert not any(parameter.requires_grad for parameter in make().return_head.parameters())
+
+
+def test_a_std_stays_between_its_bounds():
+    gaussian = DiagonalGaussian(1, 2)
+    torch.nn.init.constant_(gaussian.log_std.weight, 1.0)
+    found = gaussian(torch.tensor([[-50.0], [0.5], [50.0]])).scale
+    torch.testing.assert_close(found, torch.tensor([[-10.0] * 2, [0.5] * 2, [2.0] * 2]).exp())

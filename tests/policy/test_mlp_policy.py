@@ -53,3 +53,17 @@ def test_steps_of_a_segment_are_independent():
     states[:, 2] += 1.0
     moved = (policy(states, actions, returns, timesteps).action != before).any(-1)[0]
     assert moved.tolist() == [False, False, True, False, False]
+
+
+@pytest.mark.parametrize("given", ["state", "return", "state_return"])
+def test_it_says_whether_a_return_is_asked_of_it(given):
+    assert MLPPolicy(3, *BOUNDS, hidden=8, given=given).reads_return == ("return" in given)
+
+
+def test_with_noise_it_samples_as_far_from_the_mean_as_the_noise_says():
+    torch.manual_seed(0)
+    policy, w = MLPPolicy(3, *BOUNDS, hidden=8, head="gaussian").eval(), window([1, 5, 3])
+    newest = policy(*w[:4]).distribution
+    std = torch.stack([newest.stddev[row, length - 1] for row, length in enumerate([1, 5, 3])])
+    noise = torch.tensor([[0.5, -1.0], [0.0, 2.0], [1.0, 1.0]])
+    torch.testing.assert_close(policy.act(w._replace(noise=noise)), policy.act(w) + noise * std)

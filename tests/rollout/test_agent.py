@@ -129,6 +129,34 @@ def test_an_action_is_what_the_policy_says_of_the_whole_window(kind: str) -> Non
         past[-1] = (normalized, action, value.item())
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_action_is_of_the_window_that_the_context_rule_leaves(kind: str) -> None:
+    agent = random_agent(kind=kind, critic=False, context=ContextSettings("anchor", 6))
+    agent.reset(3)
+    shortened = 0
+    for t, states in enumerate(_states(8, 3)):
+        if t:
+            agent.observe(range(3), [-0.5, 1.0, 0.0])  # the promise rises, falls, stays
+        before = agent.history.available(torch.arange(3))
+        decision = agent.act_rows(range(3), states)
+        for row in range(3):
+            width = int(decision.context_length[row])
+            window = agent.history.window(torch.tensor([row]), torch.tensor([width]), width)
+            window.actions[0, -1] = 0.0  # what it is asked for
+            assert decision.actions[row] == pytest.approx(agent.policy.act(window)[0].numpy(), abs=2e-6)
+            shortened += width <= int(before[row])
+    assert shortened > 5
+
+
+@pytest.mark.parametrize("low", [-1.0, 0.25])
+def test_a_policys_action_outside_the_bounds_is_brought_to_them(low: float) -> None:
+    agent = random_agent(n_steps=0)
+    agent.low = torch.full_like(agent.low, low)
+    for action, executed in ((-5.0, low), (5.0, 1.0), (0.5, 0.5)):
+        agent.policy.act = lambda window, action=action: torch.full((len(window.lengths), A), action)
+        assert agent.act(np.zeros(S)).tolist() == [executed] * A
+
+
 def test_each_row_follows_its_own_context_rule() -> None:
     agent = random_agent(context=ContextSettings("chain", 6))
     rules: tuple[ContextRule, ...] = ("chain", "anchor", "off", "anchor", "chain")

@@ -86,3 +86,14 @@ def test_padding_is_zero_though_the_ring_holds_an_older_episode() -> None:
     assert window.states[0].tolist() == [[1.0] * S, *([[0.0] * S] * 3)]
     assert not window.actions.any()
     assert window.timesteps.tolist() == [[0, 0, 0, 0]]
+
+
+def test_a_new_step_holds_neither_action_nor_return_of_the_one_it_takes_the_place_of() -> None:
+    history, row = History(1, 2, S, A, torch.device("cpu")), torch.tensor([0])
+    for _ in range(3):
+        history.begin_step(row, torch.ones(1, S))
+        shown = history.window(row, history.available(row), 2)
+        newest = int(shown.lengths) - 1
+        assert (shown.actions[0, newest].tolist(), shown.returns_to_go[0, newest].item()) == ([0.0] * A, 0.0)
+        history.write_return(row, torch.full((1, 1), 7.0))
+        history.write_action(row, torch.full((1, A), 0.5))
