@@ -10,6 +10,7 @@ import torch
 from dtag.errors import DtagError, UsageError
 from dtag.policy.mlp_policy import MLPPolicy
 from dtag.policy.sequence_model import Window
+from dtag.refiners.action_gradient import ActionGradient
 from dtag.rollout.agent import Agent, ContextSettings
 from dtag.rollout.context_rule import ContextRule
 from dtag.rollout.environments import EnvironmentFactory, InProcess
@@ -87,6 +88,27 @@ def test_the_refined_action_is_executed_and_enters_the_history(kind: str) -> Non
     plain.act(states[0])
     agent.settings[0] = replace(agent.settings[0], n_steps=0)
     assert not np.array_equal(agent.act(states[1]), plain.act(states[1]))
+
+
+def test_what_refinement_gained_is_told_of_every_row() -> None:
+    agent, plain, states = random_agent(), random_agent(n_steps=0), _states(1, 4)[0]
+    agent.reset(4)
+    plain.reset(4)
+    refined, own = agent.act_rows(range(4), states), plain.act_rows(range(4), states)
+    normalized = torch.from_numpy(agent.spec.normalize(states))
+    assert agent.critic is not None
+    after, before = (agent.critic.q(normalized, torch.from_numpy(d.actions)).amin(0) for d in (refined, own))
+    assert refined.q_gain == pytest.approx((after - before).numpy(), abs=1e-6)
+    assert (refined.q_gain > 0).all()
+    assert refined.shift == pytest.approx(np.abs(refined.actions - own.actions).max(1), abs=1e-6)
+    assert own.q_gain.tolist() == own.shift.tolist() == [0.0] * 4
+
+
+def test_a_step_in_units_of_the_datas_gradient_is_divided_by_it() -> None:
+    raw, in_units, states = random_agent(), random_agent(action_gradient_rms=0.25), _states(1, 1)[0, 0]
+    in_units.refiner = ActionGradient(0.1 * 0.25, 3, eta_unit="rms")
+    in_units.reset()
+    assert in_units.act(states) == pytest.approx(raw.act(states), abs=1e-6)
 
 
 def test_no_refinement_is_the_policys_own_action_bit_for_bit() -> None:
