@@ -138,6 +138,16 @@ def test_whole_episodes_have_zeros_behind_their_ends():
         assert not rewards[row, length:].any()
 
 
+def test_whole_episodes_hold_nothing_of_those_whose_rows_they_took():
+    ours = buffer(2, room=12)
+    for index, length in enumerate((5, 5, 2, 3)):  # the rows behind the last two held rewards
+        ours.add(episodes([length], "t", seed=index))
+    assert ours.room == 12
+    _, rewards, terminated = ours.episodes(torch.tensor([0, 1]))
+    assert not rewards[0, 2:].any()
+    assert terminated.tolist() == [[False, True, False], [False, False, True]]
+
+
 @pytest.mark.parametrize("n_online", [0, 1, 3, 9])
 def test_what_was_added_online_is_saved_and_the_rest_comes_from_the_data_again(n_online):
     offline = episodes(LENGTHS, ENDINGS)

@@ -91,7 +91,8 @@ def test_the_refined_action_is_executed_and_enters_the_history(kind: str) -> Non
 
 
 def test_what_refinement_gained_is_told_of_every_row() -> None:
-    agent, plain, states = random_agent(), random_agent(n_steps=0), _states(1, 4)[0]
+    agent, plain = random_agent(action_dim=2), random_agent(action_dim=2, n_steps=0)
+    states = _states(1, 4)[0]
     agent.reset(4)
     plain.reset(4)
     refined, own = agent.act_rows(range(4), states), plain.act_rows(range(4), states)
@@ -102,6 +103,21 @@ def test_what_refinement_gained_is_told_of_every_row() -> None:
     assert (refined.q_gain > 0).all()
     assert refined.shift == pytest.approx(np.abs(refined.actions - own.actions).max(1), abs=1e-6)
     assert own.q_gain.tolist() == own.shift.tolist() == [0.0] * 4
+
+
+def test_each_row_is_refined_by_its_own_settings() -> None:
+    agent, states = random_agent(action_dim=2), _states(1, 5)[0]
+    settings = [RowSettings(3, 0.1, "none"), RowSettings(1, 0.1, "none"), RowSettings(3, 0.02, "none"),
+                RowSettings(3, 0.1, "fm"), RowSettings(0)]  # fmt: skip
+    agent.reset(5)
+    agent.restart(range(5), settings)
+    together = agent.act_rows(range(5), np.tile(states[0], (5, 1)))
+    assert len({tuple(row) for row in together.actions.tolist()}) == 5
+    for row, own in enumerate(settings):
+        alone = random_agent(action_dim=2)
+        alone.refiner = ActionGradient(own.eta, own.n_steps, rule=own.rule, eta_unit="raw")
+        alone.reset()
+        assert together.actions[row] == pytest.approx(alone.act(states[0]), abs=1e-6)
 
 
 def test_a_step_in_units_of_the_datas_gradient_is_divided_by_it() -> None:

@@ -41,6 +41,20 @@ def test_added_noise_is_the_generators_in_half_ranges_and_stays_inside_the_bound
     assert noise.sampling is None
 
 
+def test_rows_that_explore_in_different_ways_do_not_mix():
+    """Of one that samples the noise goes to the head and is not added too; of one without, nothing is touched."""
+    low, high = torch.tensor([-1.0, -1.0]), torch.tensor([1.0, 1.0])
+    explorer = Explorer(3, low, high)
+    explorer.restart([0, 1, 2], [NOISY, RowSettings(exploration="sample", noise=0.3), RowSettings()], [7, 8, 9])
+    noise = explorer.draw([0, 1, 2])
+    drawn = np.random.default_rng((STREAM, 8)).standard_normal(2)
+    np.testing.assert_allclose(noise.sampling.numpy(), [[0.0, 0.0], drawn, [0.0, 0.0]], rtol=1e-6)
+    actions = torch.tensor([[0.1, 0.1], [0.9, -1.0], [1.0, 0.5]])  # an action at the bound stays there
+    found = noise.added_to(actions, torch.arange(3))
+    assert torch.equal(found[1:], actions[1:])
+    assert (found[0] != actions[0]).all()
+
+
 def test_a_sample_is_mean_plus_std_times_noise_squashed_where_the_head_is():
     features, noise = torch.randn(5, 8), torch.randn(5, 2)
     bounds = ((-1.0, -2.0), (1.0, 2.0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -139,6 +140,15 @@ def test_top_fraction_keeps_the_best_complete_training_episodes_for_the_policy_a
     assert len(module.segment_sampler("held_out").lengths) == len(whole.segment_sampler("held_out").lengths)
     assert len(module.transition_sampler().usable) == len(whole.transition_sampler().usable)
     assert module.spec == whole.spec
+
+
+def test_the_best_are_of_the_complete_ones_alone() -> None:
+    """What a file's end cut off may have the highest return so far, and is no episode."""
+    module = _module(held_out=0.0, top_fraction=0.5)
+    data = episodes([3, 4, 9], "tl-")
+    data = replace(data, rewards=np.ones_like(data.rewards))  # returns 3, 4 and, of the one that does not end, 9
+    module._dataset = Dataset(data, DatasetInfo("toy", None))
+    assert module.segment_sampler("train").lengths.tolist() == [4]
 
 
 @pytest.mark.parametrize("share", [0.0, 1.5])
