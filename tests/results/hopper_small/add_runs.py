@@ -40,8 +40,8 @@ ROWS |= {"DT+naive Bellman": "DT, naive Bellman critic", "CQL": "CQL (10,000 ste
 
 
 def main(folders: list[str]) -> None:
-    runs, episodes = read_rows(RUNS), read_rows(EPISODES)
     if folders:
+        runs, episodes = read_rows(RUNS), read_rows(EPISODES)
         report = make_report(folders)
         new_runs = [{key: "" if value is None else value for key, value in row.items()} for row in traced(report)]
         new_episodes = [
@@ -53,6 +53,7 @@ def main(folders: list[str]) -> None:
         episodes = _merged(episodes, new_episodes, ("dataset", "method", "run_seed", "label"))
         _write(RUNS, runs)
         _write(EPISODES, episodes)
+    episodes = read_rows(EPISODES)  # as text, the new ones too
     draw_scores(score_table(_evaluations(episodes))).savefig(HERE / "scores.png", dpi=200, facecolor="white")
     text = with_tables(README.read_text(), episodes)
     README.write_text(text)
