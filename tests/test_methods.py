@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import torch
 
+from dtag.errors import UsageError
+from dtag.policy.sequence_model import SequenceModel
 from dtag.training.checkpoint import load_agent, read_checkpoint
-from dtag.training.experiment import resolve
+from dtag.training.experiment import build_critic, build_networks, resolve
 from dtag.training.fit import fit
-from tests.reference.toy_environment import store_line
+from tests.reference.toy_environment import random_agent, store_line
 
 CONF = Path(__file__).parents[1] / "conf" / "methods"
 METHODS = sorted(CONF.glob("*.yaml"))
@@ -52,6 +54,27 @@ def test_a_method_trains_and_is_scored_from_its_yaml(path: Path, tmp_path: Path)
     agent = load_agent(result.agent, trust=True)
     agent.reset()
     assert agent.act([0.5, 0.0]).shape == (1,)
+
+
+@pytest.mark.parametrize("path", METHODS, ids=lambda path: path.stem)
+def test_no_methods_tokens_hide_how_large_a_return_is(path: Path, tmp_path: Path) -> None:
+    """What the first norm would do behind biases of 0, which LAMB hardly moves; see SequenceModel."""
+    config, spec = tiny(path, tmp_path), random_agent().spec
+    networks = [*build_networks(config, spec)]
+    if config["critic"] is not None:
+        networks.append(build_critic(config, spec).model)  # type: ignore[union-attr]
+    models = [part for network in networks if network is not None for part in network.modules()
+              if isinstance(part, SequenceModel)]  # fmt: skip
+    assert not any(model.hides_scale for model in models)
+    assert bool(models) == (config["policy"]["target"] != "dtag.policy.mlp_policy.MLPPolicy")
+
+
+def test_a_policy_whose_tokens_would_hide_it_is_not_trained(tmp_path: Path) -> None:
+    config = tiny(CONF / "odt.yaml", tmp_path)
+    config["policy"]["init"] = "normal"
+    with pytest.raises(UsageError, match=r"policy: init=normal without a time embedding hides.*set policy\.init=gpt2"):
+        fit(config)
+    assert not list(tmp_path.iterdir())
 
 
 def test_cgdt_imitates_by_likelihood_too(tmp_path: Path) -> None:

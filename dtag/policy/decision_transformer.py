@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from dtag.policy.heads import HeadName, make_head, newest_action
 from dtag.policy.output import PolicyOutput
 from dtag.policy.row_stable_linear import RowStableLinear
-from dtag.policy.sequence_model import SequenceModel, Token, TokenOrder, Window, init_normal
+from dtag.policy.sequence_model import Init, SequenceModel, Token, TokenOrder, Window, init_normal
 from dtag.policy.transformer import Activation, DropoutPlace, Norm
 
 # The token just before the action's own, which the action is read from.
@@ -28,8 +28,8 @@ class DecisionTransformer(nn.Module):
 
     predicts_return: add Reinformer's return head, making this the original single network; paper 1 uses a separate
     return model instead. token_order: see SequenceModel. head: see make_head.
-    learn_std: see make_head; with LAMB it is refused. init: "normal" is GPT-2's, of the
-    transformer and of every head but the squashed one, which has its own. Others: see SequenceModel.
+    learn_std: see make_head; with LAMB it is refused. init: see SequenceModel; the squashed head has its own whatever it
+    is. Others: see SequenceModel.
 
     Defaults are Reinformer's; DT needs token_order="rsa", norm="pre", head="deterministic".
     """
@@ -55,7 +55,7 @@ class DecisionTransformer(nn.Module):
         attention_dropout: float = 0.1,
         attention_dropout_on: DropoutPlace = "output",
         residual_dropout: float = 0.1,
-        init: Literal["torch", "normal"] = "torch",
+        init: Init = "torch",
     ) -> None:
         super().__init__()
         if predicts_return and token_order != "sra":

@@ -6,7 +6,7 @@ Letters: B batch, K context steps, F steps behind them, n candidates, S state di
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from dtag.policy.diagonal_gaussian import DiagonalGaussian
 from dtag.policy.future_encoder import FutureEncoder
 from dtag.policy.heads import HeadName, make_head, newest_action
 from dtag.policy.output import LatentOutput, PolicyOutput
-from dtag.policy.sequence_model import SequenceModel, Window, init_normal
+from dtag.policy.sequence_model import Init, SequenceModel, Window, init_normal
 from dtag.policy.transformer import Activation, DropoutPlace, Norm
 
 
@@ -56,7 +56,7 @@ class FuturePolicy(nn.Module):
         attention_dropout: float = 0.1,
         attention_dropout_on: DropoutPlace = "weights",
         residual_dropout: float = 0.1,
-        init: Literal["torch", "normal"] = "normal",
+        init: Init = "gpt2",
     ) -> None:
         super().__init__()
         if latent_dim < 1 or candidates < 1:

@@ -64,7 +64,7 @@ class ReturnCritic(nn.Module):
             attention_dropout=attention_dropout,
             attention_dropout_on=attention_dropout_on,
             residual_dropout=residual_dropout,
-            init="normal",
+            init="gpt2",
         )
         self.mean, self.log_std = nn.Linear(hidden, 1), nn.Linear(hidden, 1)
         for head in (self.mean, self.log_std):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dtag.config.ranges import refuse_sizes
 from dtag.policy.row_stable_linear import RowStableLinear
-from dtag.policy.sequence_model import SequenceModel, Window, init_normal
+from dtag.policy.sequence_model import Init, SequenceModel, Window, init_normal
 from dtag.policy.transformer import Activation, DropoutPlace, Norm
 from dtag.products.linear import Linear
 
@@ -37,7 +37,7 @@ class ReturnTransformer(nn.Module):
         attention_dropout: float = 0.1,
         attention_dropout_on: DropoutPlace = "output",
         residual_dropout: float = 0.1,
-        init: Literal["torch", "normal"] = "torch",
+        init: Init = "torch",
     ) -> None:
         super().__init__()
         self.model = SequenceModel(

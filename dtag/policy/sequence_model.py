@@ -15,6 +15,7 @@ from dtag.policy.transformer import Activation, CausalTransformer, DropoutPlace,
 
 TokenOrder = Literal["sra", "rsa", "ja", "sa"]
 Token = Literal["state", "return", "action", "joint"]
+Init = Literal["torch", "gpt2", "normal"]
 ORDERS: dict[TokenOrder, tuple[Token, ...]] = {
     "sra": ("state", "return", "action"),
     "rsa": ("return", "state", "action"),
@@ -47,7 +48,9 @@ class SequenceModel(nn.Module):
     Transformer), "ja" (ADT: return and state joined in one token) or "sa" (no return: CGDT's critic). time_embedding:
     "absolute" adds a learned vector per timestep of the episode; "none" where evaluation runs far beyond the trained
     lengths. norm: LayerNorm "post" (Reinformer) or "pre" (DT, ODT) attention and MLP. activation: of the MLPs, "gelu"
-    (Reinformer, CORL's DT) or "relu" (DT, ODT). init: "torch" (Reinformer) or "normal", N(0, 0.02) (GPT-2, CORL).
+    (Reinformer, CORL's DT) or "relu" (DT, ODT). init: "torch" (Reinformer), "gpt2", N(0, 0.02) with biases of 0 in the
+    transformer alone (DT, ODT), or "normal", the same in the embeddings and heads too (CORL's DT): then and without a time
+    embedding the norm hides how large a return is, as LN(R w + 0) depends on its sign alone.
     return_dim: of what stands in the return's place, 1 where that is a return. hidden: D, the width of every token.
     n_layers, n_heads: of the transformer. embedding_dropout: of the tokens. attention_dropout: of what
     attention_dropout_on names. attention_dropout_on: the attention "weights" (GPT-2, CORL) or what the heads put out,
@@ -75,7 +78,7 @@ class SequenceModel(nn.Module):
         attention_dropout: float,
         attention_dropout_on: DropoutPlace,
         residual_dropout: float,
-        init: Literal["torch", "normal"],
+        init: Init,
         return_dim: int = 1,
     ) -> None:
         super().__init__()
@@ -101,8 +104,9 @@ class SequenceModel(nn.Module):
             attention_dropout_on=attention_dropout_on,
             residual_dropout=residual_dropout,
         )
-        if init == "normal":
-            self.apply(init_normal)
+        if init != "torch":
+            (self if init == "normal" else self.transformer).apply(init_normal)
+        self.hides_scale = init == "normal" and self.embed_time is None
 
     def encode(
         self, states: Tensor, actions: Tensor, returns_to_go: Tensor, timesteps: Tensor, read: tuple[Token, ...]

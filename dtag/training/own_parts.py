@@ -28,6 +28,13 @@ def check_networks(policy: Any, return_model: Any) -> None:
     _refuse("policy", policy, ("act", "predicts_return"), "dtag.policy.decision_transformer.DecisionTransformer")
     if return_model is not None:
         _refuse("return_model", return_model, ("predict_return",), "dtag.policy.return_model.ReturnMLP")
+    for key, network in (("policy", policy), ("return_model", return_model)):
+        parts = network.modules() if isinstance(network, nn.Module) else ()
+        if any(getattr(part, "hides_scale", False) for part in parts):
+            raise UsageError(
+                f"{key}: init=normal without a time embedding hides how large a return or state is behind the first norm; "
+                f"set {key}.init=gpt2, or {key}.time_embedding=absolute"
+            )
 
 
 def check_terms(terms: Mapping[str, Any]) -> None:

@@ -138,3 +138,33 @@ def test_the_normal_initialisation_is_gpt2s():
     assert not module[0].bias.any()
     assert torch.equal(module[2].weight, torch.ones(200))
     assert not module[2].bias.any()
+
+
+def token_change(model: SequenceModel, factor: float) -> dict[str, float]:
+    """By token, how far (relative, the most of the steps) it moves when states, actions and returns are scaled."""
+    model.eval()
+    states, actions, returns, timesteps = (part.float() for part in segments(1, 4))
+    given = [3.6 * torch.ones_like(returns) if part is returns else part for part in (states, actions, returns)]
+    n = len(model.order)
+    with torch.no_grad():
+        before, after = (
+            model._tokens(*(scale * part for part in given), timesteps.long(), 4 * n) for scale in (1.0, factor)
+        )
+    change = ((after - before).norm(dim=-1) / before.norm(dim=-1)).view(4, n).amax(0)
+    return dict(zip(model.order, change.tolist(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("init", "time", "told"),
+    [("torch", "none", True), ("gpt2", "none", True), ("normal", "absolute", True), ("normal", "none", False)],
+)
+def test_a_token_tells_how_large_a_return_is_from_the_first_step(init, time, told):
+    """The norm behind LN(W x + 0) leaves of x its direction alone: biases or times must stand beside it."""
+    torch.manual_seed(0)
+    options = {"hidden": 64, "n_layers": 1, "n_heads": 1, "norm": "pre", "activation": "relu", "embedding_dropout": 0.0}
+    model = SequenceModel(S, A, TABLE, **options, token_order="rsa", time_embedding=time, init=init,
+                          attention_dropout_on="output", **QUIET)  # fmt: skip
+    moved = token_change(model, 0.5)
+    assert (moved["return"] > 0.05) == told  # hidden: 0.1 %, by the norm's own epsilon
+    assert not told or min(moved.values()) > 0.05
+    assert model.hides_scale == (not told)
