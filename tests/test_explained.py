@@ -20,7 +20,7 @@ def configs():
         yield pytest.param(SCHEMA, resolve([str(path)], []), id=path.stem)
     for path in ONLINE:
         base = CONF / "methods" / f"{BASES.get(path.stem, 'dt_td3')}.yaml"
-        of_environment = "online" in load_config([path]) and path.stem not in BASES
+        of_environment = {"online", "eval"} <= load_config([path]).keys() and path.stem not in BASES
         if of_environment:  # it serves the offline stage too
             trained, over = resolve([str(base), str(path)], ["online=null"]), [str(path)]
         else:

@@ -77,6 +77,14 @@ def test_a_policy_whose_tokens_would_hide_it_is_not_trained(tmp_path: Path) -> N
     assert not list(tmp_path.iterdir())
 
 
+def test_pdt_without_the_steps_behind_its_segments_is_not_trained(tmp_path: Path) -> None:
+    config = tiny(CONF / "pdt.yaml", tmp_path)
+    config["data"]["future_steps"] = 0
+    with pytest.raises(UsageError, match=r"set data\.future_steps"):
+        fit(config)
+    assert not list(tmp_path.iterdir())
+
+
 def test_cgdt_imitates_by_likelihood_too(tmp_path: Path) -> None:
     made = tiny(CONF / "cgdt.yaml", tmp_path)
     made["losses"]["guided"]["action"] = {"target": "dtag.losses.action_nll.ActionNLL", "learning_rate": 0.01}
@@ -101,7 +109,7 @@ TABLE = {
     "dt_td3": (TRANSFORMER, (256, 20, 5, "raw"), 5_000),
     "iql": (MLP, (256, 1, 1, SCALED), 1_000_000),
     "naive_bellman": (DT, (64, 20, 20, SCALED), 100_000),
-    "odt": (TRANSFORMER, (256, 20, 5, SCALED), 5_000),
+    "odt": (TRANSFORMER, (256, 20, 5, "raw"), 5_000),
     "pdt": (TRANSFORMER, (256, 20, 5, SCALED), 50_000),
     "rf": (REINFORMER, (128, 20, 20, SCALED), 50_000),
     "rf_awac": (REINFORMER, (128, 20, 20, SCALED), 50_000),

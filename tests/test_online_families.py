@@ -97,6 +97,19 @@ def test_a_method_with_another_critic_keeps_the_environments_settings_of_it(name
         assert model.get("layer_norm", False) is not hopper
 
 
+@pytest.mark.parametrize("name", ["antmaze_umaze", "hopper"])
+@pytest.mark.parametrize("method", ["odt", "sac_odt", "iql_odt", "awac_odt", "awr_odt", "awr", "ppo_odt", "ppo"])
+def test_a_stochastic_policy_explores_by_its_samples(name: str, method: str) -> None:
+    folder = FAMILIES["pen"].parent
+    config = resolve([START, str(folder / f"{name}.yaml"), str(folder / f"{method}.yaml")], ["data.id=any"])
+    assert config["online"]["exploration"] == "sample"
+
+
+def test_the_gradients_of_mujoco_are_of_raw_rewards_whatever_they_start_from() -> None:
+    rules = {resolve([f"methods/{start}.yaml"], [])["data"]["reward_rule"] for start in ("odt", "dt_td3", "dt_ddpg")}
+    assert rules == {"raw"}
+
+
 @pytest.mark.parametrize("method", ["td3_bc", "iql"])
 def test_the_mlps_keep_the_critic_that_they_were_trained_with(method: str) -> None:
     folder = FAMILIES["pen"].parent

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -69,6 +69,15 @@ def _taken(section: dict[str, Any], path: str) -> dict[str, Any]:
     except UsageError:  # the check will say so
         return section
     return {name: value for name, value in section.items() if signature.is_open or name in signature.parameters}
+
+
+def refuse_emptying(overrides: Sequence[str], named: Collection[str]) -> None:
+    """Refuses KEY={} for the keys of named components: mappings merge, so it would drop nothing, without a word."""
+    for override in overrides:
+        if override.endswith("={}") and (key := override.removesuffix("={}")) in named:
+            raise UsageError(
+                f"the override '{override}' changes nothing, as mappings merge; drop one by {key}.NAME=null"
+            )
 
 
 def to_yaml(config: dict[str, Any]) -> str:
@@ -176,8 +185,6 @@ def _parse_override(override: str, config: dict[str, Any]) -> DictConfig:
     _check_way(override, names, config)
     if override.endswith("=null"):
         _check_removal(override, names, config)
-    if override.endswith("={}"):
-        _check_emptying(override, names, config)
     return parsed
 
 
@@ -204,16 +211,6 @@ def _check_removal(override: str, names: list[str], config: dict[str, Any]) -> N
     if all(entry is None or is_component(entry) for entry in siblings.values()):
         offers = did_you_mean(f"{'.'.join(names[:-1])}.{name}" for name in nearest(names[-1], siblings))
         raise UsageError(f"the override '{override}' removes nothing: there is {', '.join(siblings)}{offers}")
-
-
-def _check_emptying(override: str, names: list[str], config: Any) -> None:
-    """Refuses {} for a mapping of named components that has some: mappings merge, so it would empty nothing."""
-    for name in names:
-        config = config.get(name) if isinstance(config, dict) else None
-    if isinstance(config, dict) and config and all(entry is None or is_component(entry) for entry in config.values()):
-        key = override.removesuffix("={}")
-        each = " ".join(f"{key}.{name}=null" for name in config)
-        raise UsageError(f"the override '{override}' changes nothing, as mappings merge; to drop what is there: {each}")
 
 
 def _resolve(config: DictConfig) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from dtag.config.ranges import refuse_rates
+from dtag.config.ranges import refuse_rates, refuse_sizes
 from dtag.critic.actor import Actor
 from dtag.critic.adam import adam
 from dtag.critic.conservative import ConservativePenalty
@@ -51,6 +51,7 @@ class BellmanCritic(TargetNetwork, nn.Module):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__()
+        refuse_sizes(n_q=n_q)
         refuse_rates(learning_rate=learning_rate, weight_decay=weight_decay, discount=discount, polyak=polyak)
         self.q_network = QEnsemble(n_q, state_dim, len(action_low), tuple(hidden), layer_norm)
         self.target_network = target_of(self.q_network)

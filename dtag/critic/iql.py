@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dtag.config.ranges import refuse_rates
+from dtag.config.ranges import refuse_rates, refuse_sizes
 from dtag.critic.adam import adam
 from dtag.critic.networks import EnsembleMLP, QChoice, QEnsemble, TargetNetwork, reduce_q, target_of
 from dtag.data.transitions import TransitionBatch
@@ -45,6 +45,9 @@ class IQL(TargetNetwork, nn.Module):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__()
+        refuse_sizes(n_q=n_q)
+        if n_advantage < 0:
+            raise ValueError(f"n_advantage={n_advantage} must be at least 0; 0 is none")
         refuse_rates(learning_rate=learning_rate, weight_decay=weight_decay, discount=discount, polyak=polyak)
         if not 0 < expectile < 1 or polyak == 0:
             raise ValueError(f"expectile={expectile} and polyak={polyak} must lie between 0 and 1")

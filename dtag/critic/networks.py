@@ -41,7 +41,7 @@ class EnsembleMLP(nn.Module):
 
     def __init__(self, n: int, input_dim: int, hidden: tuple[int, ...], layer_norm: bool = False) -> None:
         super().__init__()
-        refuse_sizes(hidden=hidden, n=n)
+        refuse_sizes(hidden=hidden)
         self.n = n
         self.layer_norm = layer_norm
         dims = (input_dim, *hidden)

@@ -31,7 +31,7 @@ class RecurrentQ(nn.Module):
 
     def __init__(self, n_q: int, input_dim: int, hidden: tuple[int, ...], cell: Cell) -> None:
         super().__init__()
-        refuse_sizes(hidden=hidden, layers=len(hidden), n_q=n_q)
+        refuse_sizes(hidden=hidden or (0,), n_q=n_q)
         kind = nn.LSTMCell if cell == "lstm" else nn.RNNCell
         self.cells = nn.ModuleList([kind(before, after) for before, after in pairwise((input_dim, *hidden))])
         self.heads = nn.Linear(hidden[-1], n_q)

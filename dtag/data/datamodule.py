@@ -57,10 +57,11 @@ class TrajectoryDataModule(LightningDataModule):
     best return in hundreds. reward_rule, reward_divisor: see make_spec. shaped_returns: returns-to-go, and with them
     eval.target_return and online.target_return, count the critic's rewards, as in paper 2's code for antmaze and
     Adroit; scores stay raw. top_fraction: share of the complete training trajectories, best returns first, that the
-    policy learns from (10% BC: 0.1); normalisation and critic still see all. held_out: share of the trajectories kept
-    from the policy for validation losses. future_steps: gathered behind each segment, for policies that learn from them
-    (PDT: 20). n_validation_batches: per validation and rank. on_device: gather on the GPU when the data takes under a
-    quarter of its free memory.
+    policy learns from (10% BC: 0.1). held_out: share of the trajectories kept from the policy for validation losses.
+    Normalisation still sees all, and so does a critic of transitions that is trained before the policy (IQL); one that
+    learns along, or from segments, sees what the policy does. future_steps: gathered behind each segment, for policies
+    that learn from them (PDT: 20). n_validation_batches: per validation and rank. on_device: gather on the GPU when the
+    data takes under a quarter of its free memory.
     """
 
     def __init__(

@@ -14,12 +14,15 @@ from torch.distributions import Normal
 from torch.nn.functional import relu
 
 from dtag.data.segments import SegmentBatch
+from dtag.errors import UsageError
 from dtag.policy.diagonal_gaussian import DiagonalGaussian
 from dtag.policy.future_encoder import FutureEncoder
 from dtag.policy.heads import HeadName, make_head, newest_action
 from dtag.policy.output import LatentOutput, PolicyOutput
 from dtag.policy.sequence_model import Init, SequenceModel, Window, init_normal
 from dtag.policy.transformer import Activation, DropoutPlace, Norm
+
+NO_FUTURE = "a FuturePolicy learns from the steps behind each segment: set data.future_steps, PDT's is 20"
 
 
 class FuturePolicy(nn.Module):
@@ -113,12 +116,10 @@ class FuturePolicy(nn.Module):
         return output._replace(latent=told)
 
     def posterior(self, batch: SegmentBatch) -> Normal:
-        """q(z_t | what came), over (B, K, Z). Raises ValueError when the batch holds no future."""
+        """q(z_t | what came), over (B, K, Z). Raises UsageError when the batch holds no future."""
         future = batch.future
         if future is None:
-            raise ValueError(
-                "a FuturePolicy learns from the steps behind each segment: set data.future_steps, PDT's is 20"
-            )
+            raise UsageError(NO_FUTURE)
         pairs = ((batch.states, future.states), (batch.actions, future.actions), (batch.mask, future.mask))
         states, actions, mask = (torch.cat(pair, dim=1) for pair in pairs)
         return self.future(states, actions, mask, batch.mask.shape[1])

@@ -9,10 +9,16 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 
+from dtag.errors import UsageError
 from dtag.policy.row_stable_linear import RowStableLinear
 from dtag.policy.squashed_normal import SquashedNormal
 
 HeadName = Literal["gaussian", "squashed", "deterministic"]
+
+NO_SAMPLE = (
+    "online.exploration=sample needs a policy with a distribution, policy.head=gaussian or squashed: set "
+    "online.exploration=noise for this one"
+)
 
 
 class BoundedMean(nn.Module):
@@ -105,7 +111,7 @@ def newest_action(head: nn.Module, features: Tensor, noise: Tensor | None) -> Te
     """The head's mean action (B, A), or with noise (B, A) the sample that the noise stands for.
 
     Rows sample with noise of their own, drawn outside, so that what a row does never depends on its neighbours. Raises
-    ValueError when the head has no distribution to sample from.
+    UsageError when the head has no distribution to sample from.
     """
     action, distribution = head(features)
     if noise is None:
@@ -114,7 +120,7 @@ def newest_action(head: nn.Module, features: Tensor, noise: Tensor | None) -> Te
         return distribution.at_noise(noise)
     if isinstance(distribution, Normal):
         return distribution.loc + distribution.scale * noise
-    raise ValueError("exploration='sample' needs a policy with a distribution: head='gaussian' or 'squashed'")
+    raise UsageError(NO_SAMPLE)
 
 
 def make_head(

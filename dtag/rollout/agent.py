@@ -140,7 +140,7 @@ class Agent:
         """Action for one raw state (S,) -> (A,), or for every row (E, S) -> (E, A). Call `reset` before each episode.
 
         reward: what the previous action earned; only policies with a target return use it.
-        Raises DtagError when the state has another shape, or holds NaN or infinity.
+        Raises DtagError when the state has another shape, or it or the reward holds NaN or infinity; nothing has happened then.
         """
         array = np.asarray(state)
         states = np.atleast_2d(array)
@@ -149,22 +149,26 @@ class Agent:
             raise DtagError(
                 f"the agent acts on {len(slots)} row(s) of {self.spec.state_dim} state dims, not on {array.shape}: reset(n_rows)"
             )
+        rewards = np.broadcast_to(reward, len(slots))
+        self._refuse_unreal("state", slots, states)
         acted = [slot for slot, n_steps in zip(slots, self.history.n_steps.tolist(), strict=True) if n_steps]
-        self.observe(acted, np.broadcast_to(reward, len(slots))[acted])  # a row at its start has earned nothing
+        self.observe(acted, rewards[acted])  # a row at its start has earned nothing
         actions = self.act_rows(slots, states).actions
         return actions[0] if array.ndim == 1 else actions
 
     def observe(self, slots: Sequence[int], rewards: ArrayLike) -> None:
-        """Lower the return still to come of the given rows by their raw rewards (n,), as the spec counts them."""
+        """Lower the return still to come of the given rows by their raw rewards (n,), as the spec counts them.
+
+        Raises DtagError for a reward that is not finite.
+        """
+        self._refuse_unreal("reward", slots, np.asarray(rewards)[:, None])
         earned = torch.from_numpy(self.spec.counted(np.array(rewards, dtype=np.float64))).to(self.device)
         self.remaining[self._index(slots)] -= earned.unsqueeze(1)
 
     @torch.inference_mode()
     def act_rows(self, slots: Sequence[int], states: NDArray[Any]) -> Decision:
         """Act in the given slots, on raw states (n, S). Raises DtagError for a state that is not finite."""
-        if not (finite := np.isfinite(states).all(axis=1)).all():
-            slot = list(slots)[int(np.argmin(finite))]
-            raise DtagError(f"the state of row {slot} holds NaN or infinity: there is no action for it")
+        self._refuse_unreal("state", slots, states)
         rows = self._index(slots)
         normalized = torch.from_numpy(self.spec.normalize(np.asarray(states))).to(self.device)
         self.history.begin_step(rows, normalized)
@@ -182,6 +186,15 @@ class Agent:
         actions = noise.added_to(actions, rows)
         self.history.write_action(rows, actions)  # the executed action, not the policy's
         return Decision(actions.cpu().numpy(), lengths.cpu().numpy(), gain.cpu().numpy(), shift.cpu().numpy())
+
+    def _refuse_unreal(self, name: str, slots: Sequence[int], values: ArrayLike) -> None:
+        """Raises DtagError for NaN or infinity in a row of (n, D): every action behind it would be NaN, without a word."""
+        finite = np.isfinite(values).all(axis=1)
+        if not finite.all():
+            raise DtagError(
+                f"the {name} of row {list(slots)[int(np.argmin(finite))]} holds NaN or infinity, so there is no action for it: "
+                f"mend the environment of {self.spec.info.id}, or wrap it, as eval.environment=module:make"
+            )
 
     def _policy_action(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Window lengths (n,) and the policy's actions (n, A); writes the newest return-to-go."""

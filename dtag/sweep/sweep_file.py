@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from dtag.config.build import build
-from dtag.config.load import find_config, load_config
+from dtag.config.load import find_config, load_config, refuse_emptying
 from dtag.config.nearest import did_you_mean, nearest
 from dtag.config.schema import Component, Components, Schema, Value, check
 from dtag.config.signature import REQUIRED
@@ -42,6 +42,7 @@ SCHEMA: Schema = {
     "retries": Value(int, 2, "how often a run starts again, from its checkpoint, when its machine is lost"),
     "ray": Component("dtag.sweep.executor.RaySettings", optional=False),
 }
+PRESETS = ("preset", "finetune_preset")
 SET_BY_THE_SWEEP = ("experiment", "name", "output", "seed", "stage")
 
 
@@ -135,10 +136,12 @@ def read_sweep(path: str, overrides: Sequence[str] = ()) -> Sweep:
     """
     of_runs = [word for word in overrides if _section(word) in experiment.SCHEMA and _section(word) not in SCHEMA]
     _check_removals(load_config([path]), overrides)
+    refuse_emptying(overrides, ("methods", "datasets"))
     config = load_config([path], [word for word in overrides if word not in of_runs])
     named = {"methods": Method, "datasets": Data}
     settings = check({key: _with_targets(value, named.get(key)) for key, value in config.items()}, SCHEMA)
     folder = find_config(path).parent
+    settings = {**settings, **{key: _at(folder, settings[key]) for key in PRESETS if settings[key] is not None}}
     built = {key: {name: build(entry) for name, entry in settings[key].items()} for key in named}
     methods, datasets = ({name: _beside(folder, entry) for name, entry in built[key].items()} for key in named)
     sweep = Sweep(settings, methods, datasets, tuple(of_runs))
@@ -147,14 +150,16 @@ def read_sweep(path: str, overrides: Sequence[str] = ()) -> Sweep:
 
 
 def _beside(folder: Path, entry: EntryT) -> EntryT:
-    """The entry with each file that the working directory has not, but the sweep's own folder has, named there."""
-
-    def at(file: str) -> str:
-        return str(folder / file) if not Path(file).expanduser().is_file() and (folder / file).is_file() else file
-
-    files = {key: getattr(entry, key) for key in ("config", "finetune")}
-    found: Any = {key: at(its) if isinstance(its, str) else its and tuple(map(at, its)) for key, its in files.items()}
+    """The entry with the files that lie beside the sweep's own named there."""
+    files = {key: getattr(entry, key, None) for key in ("config", "finetune", *PRESETS)}
+    found: Any = {key: _at(folder, its) if isinstance(its, str) else tuple(_at(folder, file) for file in its)
+                  for key, its in files.items() if its is not None}  # fmt: skip
     return replace(entry, **found)
+
+
+def _at(folder: Path, file: str) -> str:
+    """Where a file is that the working directory has not, but the sweep's own folder has."""
+    return str(folder / file) if not Path(file).expanduser().is_file() and (folder / file).is_file() else file
 
 
 def _check_removals(config: dict[str, Any], overrides: Sequence[str]) -> None:

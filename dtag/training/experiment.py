@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dtag.config.build import build, import_target
-from dtag.config.load import find_config, load_config
+from dtag.config.load import find_config, load_config, refuse_emptying
 from dtag.config.schema import Component, Components, Schema, Value, check
 from dtag.config.signature import REQUIRED, signature_of
 from dtag.critic.critic import Critic
@@ -52,13 +52,17 @@ USUAL = {
 # What may be changed of a trained agent; of `train`, on which machine it is evaluated: the rest is of training alone.
 OF_AN_EVALUATION = ("ag", "context", "eval", "train")
 OF_THE_MACHINE = ("target", "accelerator", "devices", "n_nodes", "strategy")
-CHANGEABLE = f"eval, ag and context can, and of train {', '.join(OF_THE_MACHINE[1:-1])} and {OF_THE_MACHINE[-1]}"
+CHANGEABLE = (
+    f"eval, ag and context can, and of train {', '.join(OF_THE_MACHINE[1:-1])} and {OF_THE_MACHINE[-1]}; "
+    "critic.ckpt=PATH attaches another critic"
+)
 
 
 def load_over(
     layers: Sequence[str | Path | dict[str, Any]], overrides: Sequence[str], base: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """An experiment's config, checked; UsageError lists every mistake."""
+    refuse_emptying(overrides, [name for name, kind in SCHEMA.items() if isinstance(kind, Components)])
     return check(load_config(layers, overrides, base, USUAL), SCHEMA)
 
 

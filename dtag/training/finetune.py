@@ -32,6 +32,7 @@ from dtag.training.collector import Collector
 from dtag.training.experiment import build_agent, build_critic, build_losses, climbed_kappa, climbed_q
 from dtag.training.fit import read_run_config
 from dtag.training.online_progress import OnlineProgress
+from dtag.training.own_parts import check_exploration
 from dtag.training.policy_module import PolicyModule
 from dtag.training.process import make_trainer, quiet_lightning, set_process_up
 from dtag.training.recent_steps import recent_steps
@@ -129,6 +130,8 @@ class _Finetune:
         self.factory = factory
         seed_everything(config["seed"], verbose=False)
         self.module = self._module()  # before there is a folder, which what it refuses would leave behind
+        check_exploration(self.module.policy, self.online.exploration)
+        build(config["optimizer"]).rate(0, None)  # refuses a schedule that needs an end
 
     def run(self, folder: RunFolder) -> FinetuneResult:
         module = self.module

@@ -192,7 +192,15 @@ class _Run:
                     raise UsageError(f"critic.model: q_reduced must return a Q a row, (B,), not {shape} of one row")
 
     def report_estimate(self, stage: Stage) -> None:
-        """On a CPU, say how long training will take, and name the laptop's preset when that is over an hour."""
+        """On a CPU, say how long training will take, and name the laptop's preset when that is over an hour.
+
+        And anywhere, before hours of it, that no episodes will be run.
+        """
+        if self.factory is None and stage != "critic":
+            what = "eval.environment=null" if self.evaluation.environment is None else f"{self.spec.info.id} names none"
+            self.report(
+                f"no environment ({what}): no episodes are run; dtag validate compares with held-out trajectories"
+            )
         if self.train.accelerator not in ("cpu", "auto") or torch.cuda.is_available():
             return
         parts = estimate_seconds(self.config, self.data, self.train, stage)
@@ -287,11 +295,6 @@ class _Run:
         self.report(
             f"policy: {self.train.n_steps:,} steps of {self.data.batch_size} segments, K = {self.data.context_length}"
         )
-        if self.factory is None:
-            what = "eval.environment=null" if self.evaluation.environment is None else f"{self.spec.info.id} names none"
-            self.report(
-                f"no environment ({what}): no episodes are run; dtag validate compares with held-out trajectories"
-            )
         if self.train.compile:
             policy.compile()
             if return_model is not None:

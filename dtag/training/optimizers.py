@@ -67,5 +67,7 @@ class OptimizerSettings:
         if self.schedule == "constant":
             return warm
         if n_steps is None:
-            raise ValueError("schedule='cosine' needs the number of training steps")
+            raise UsageError(
+                "optimizer.schedule=cosine needs a number of training steps, and fine-tuning has none: set constant"
+            )
         return warm * 0.5 * (1.0 + math.cos(math.pi * min(step / n_steps, 1.0)))

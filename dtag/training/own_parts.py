@@ -9,6 +9,8 @@ from typing import Any
 from torch import nn
 
 from dtag.errors import UsageError
+from dtag.policy.future_policy import NO_FUTURE, FuturePolicy
+from dtag.policy.heads import NO_SAMPLE, DeterministicHead
 
 OF_A_CRITIC = ("loss", "optimizer", "update_target")
 OF_ONE_THAT_LEARNS_ALONG = (*OF_A_CRITIC, "copy_to_target", "polyak")
@@ -23,11 +25,16 @@ def check_critic(critic: Any, *, before: bool) -> None:
         )
 
 
-def check_networks(policy: Any, return_model: Any) -> None:
-    """Raises UsageError for a policy or a return model that could be trained and then not act."""
+def check_networks(policy: Any, return_model: Any, future_steps: int = 1) -> None:
+    """Raises UsageError for a policy or a return model that could be trained and then not act.
+
+    future_steps: that the data holds behind each segment.
+    """
     _refuse("policy", policy, ("act", "predicts_return"), "dtag.policy.decision_transformer.DecisionTransformer")
     if return_model is not None:
         _refuse("return_model", return_model, ("predict_return",), "dtag.policy.return_model.ReturnMLP")
+    if isinstance(policy, FuturePolicy) and not future_steps:
+        raise UsageError(NO_FUTURE)
     for key, network in (("policy", policy), ("return_model", return_model)):
         parts = network.modules() if isinstance(network, nn.Module) else ()
         if any(getattr(part, "hides_scale", False) for part in parts):
@@ -35,6 +42,12 @@ def check_networks(policy: Any, return_model: Any) -> None:
                 f"{key}: init=normal without a time embedding hides how large a return or state is behind the first norm; "
                 f"set {key}.init=gpt2, or {key}.time_embedding=absolute"
             )
+
+
+def check_exploration(policy: Any, exploration: str) -> None:
+    """Raises UsageError for a policy that cannot be sampled where online.exploration asks for it."""
+    if exploration == "sample" and isinstance(getattr(policy, "head", None), DeterministicHead):
+        raise UsageError(NO_SAMPLE)
 
 
 def check_terms(terms: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from torch.distributions import Distribution
 
 from dtag.data.segments import Following, SegmentBatch
 from dtag.data.transitions import TransitionBatch
+from dtag.errors import UsageError
 from dtag.policy.output import PolicyOutput
 from dtag.policy.squashed_normal import sample_with_log_prob
 
@@ -64,7 +65,7 @@ class SegmentActor:
     def _sample(self, n: int, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         distribution: Distribution | None = self._ask(self.policy, inputs).distribution
         if distribution is None:
-            raise ValueError("this critic samples from the policy: use head='gaussian' or 'squashed'")
+            raise UsageError("this critic samples from the policy: use head='gaussian' or 'squashed'")
         with torch.no_grad():
             actions, log_prob = sample_with_log_prob(distribution, (n,))
         known = self.following.known

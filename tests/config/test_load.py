@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import dtag.config.load as load_module
-from dtag.config.load import find_config, load_config, to_yaml
+from dtag.config.load import find_config, load_config, refuse_emptying, to_yaml
 from dtag.errors import UsageError
 
 
@@ -73,13 +73,13 @@ def test_removing_a_component_that_is_not_there_is_refused(write):
     assert load_config([write("ag: {target: a.b}")], ["critic=null"]) == {"ag": {"target": "a.b"}, "critic": None}
 
 
-def test_emptying_named_components_by_merging_is_refused(write):
-    file = write("losses: {pg: {target: a.b}, nll: {target: a.c}}\nag: {clip: 1}")
-    told = failure([file], ["losses={}"])
-    assert told.startswith("the override 'losses={}' changes nothing, as mappings merge;")
-    assert told.endswith("to drop what is there: losses.pg=null losses.nll=null")
-    assert load_config([file], ["ag={}", "critic={}"])["ag"] == {"clip": 1}  # on, as it stands
-    assert load_config([write("losses: null")], ["losses={}"])["losses"] == {}
+@pytest.mark.parametrize("word", ["losses={}", "methods={}"])
+def test_emptying_named_components_by_merging_is_refused(word):
+    with pytest.raises(
+        UsageError, match=f"'{word}' changes nothing, as mappings merge; drop one by {word[:-3]}.NAME=null"
+    ):
+        refuse_emptying(["ag={}", word], ["losses", "methods"])
+    refuse_emptying(["ag={}", "losses.pg={}", "critic={}"], ["losses"])
 
 
 @pytest.mark.parametrize("override", ["ag.eta", "=3", "a..b=1", ".a=1", "a b=1", "", "--fast"])

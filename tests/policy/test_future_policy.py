@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from dtag.errors import UsageError
 from dtag.policy.diagonal_gaussian import DiagonalGaussian
 from dtag.policy.sequence_model import Window
 from tests.policy.example_future import N, Z, batch, make
@@ -164,7 +165,7 @@ def test_every_parameter_but_the_return_models_learns_before_fine_tuning():
 
 
 def test_a_batch_without_a_future_is_a_clear_error():
-    with pytest.raises(ValueError, match=r"data\.future_steps"):
+    with pytest.raises(UsageError, match=r"data\.future_steps"):
         make().learn(batch([4], K, F)._replace(future=None))
 
 

@@ -223,6 +223,11 @@ def test_a_state_that_is_not_finite_is_a_clear_error(bad: float) -> None:
     agent.reset(3)
     with pytest.raises(DtagError, match="the state of row 1 holds NaN or infinity"):
         agent.act(np.array([[0.0] * S, [0.0, bad], [bad] * S]))
+    assert agent.history.n_steps.tolist() == [0, 0, 0]
+    agent.act(np.zeros((3, S)))
+    with pytest.raises(DtagError, match="the reward of row 2 holds NaN or infinity"):
+        agent.act(np.zeros((3, S)), [0.0, 1.0, bad])
+    assert agent.history.n_steps.tolist() == [1, 1, 1]
 
 
 def test_refining_without_a_critic_is_a_clear_error() -> None:

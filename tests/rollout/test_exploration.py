@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from dtag.errors import UsageError
 from dtag.policy.heads import DeterministicHead, GaussianHead, SquashedGaussianHead, newest_action
 from dtag.rollout.environments import EnvironmentFactory, make_environments
 from dtag.rollout.episodes import EpisodePlan, rollout
@@ -69,7 +70,7 @@ def test_a_sample_is_mean_plus_std_times_noise_squashed_where_the_head_is():
     assert torch.allclose(newest_action(squashed, features, noise), by_hand)
     for head in (gaussian, squashed):
         assert torch.equal(newest_action(head, features, torch.zeros(5, 2)), newest_action(head, features, None))
-    with pytest.raises(ValueError, match="distribution"):
+    with pytest.raises(UsageError, match="distribution"):
         newest_action(DeterministicHead(8, *bounds), features, noise)
 
 

@@ -82,7 +82,10 @@ def test_files_beside_the_sweep_are_found_from_anywhere_and_those_here_come_firs
     }
     path = write_sweep(there, **sections)
     monkeypatch.chdir(tmp_path)
-    sweep = read_sweep(path)
+    (there / "own.yaml").write_text("")
+    sweep = read_sweep(path, ["preset=own.yaml"])
+    assert sweep.settings["preset"] == str(there / "own.yaml")
+    assert read_sweep(path, ["preset=small"]).settings["preset"] == "small"
     assert sweep.methods["rf"].config == (str(there / "line.yaml"), "methods/rf.yaml")  # the second is shipped
     assert sweep.methods["rf"].finetune == sweep.datasets["line"].config == str(there / "line.yaml")
     (tmp_path / "line.yaml").write_text("")

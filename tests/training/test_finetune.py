@@ -297,6 +297,20 @@ def test_a_time_limit_bootstraps_online_unless_told_to_end_like_paper_2s_code(
     assert following.known[:, 0].all()  # the state it was cut off in is the episode's own
 
 
+@pytest.mark.parametrize(
+    ("sections", "words", "told"),
+    [({"online": {**ONLINE, "exploration": "sample"}}, [], "online.exploration=sample needs a policy with a distribution"),
+     ({}, ["optimizer.schedule=cosine"], "optimizer.schedule=cosine needs a number of training steps")],
+)  # fmt: skip
+def test_what_it_cannot_follow_is_refused_before_there_is_a_run(
+    start: Path, tmp_path: Path, sections: dict[str, Any], words: list[str], told: str
+) -> None:
+    made = online_config(start, tmp_path, overrides=words, **sections)
+    with pytest.raises(UsageError, match=told):
+        finetune(start, made, trust=True)
+    assert not (tmp_path / "online").exists()
+
+
 def test_sections_of_the_checkpoint_are_replaced_kept_or_refused(start: Path, tmp_path: Path) -> None:
     own = online_config(start, tmp_path, "a", losses={"action": LOSSES["action"]}, critic=None)
     assert set(own["losses"]) == {"action"}  # td3 does not linger

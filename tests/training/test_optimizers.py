@@ -67,5 +67,5 @@ def test_a_cosine_schedule_falls_to_zero_at_the_last_step_after_its_warm_up():
         assert rate == pytest.approx(expected, rel=1e-12, abs=1e-15)
     assert rates[100] == pytest.approx(0.0, abs=1e-15)
     assert OptimizerSettings(warmup_steps=4).rate(50, None) == 1.0
-    with pytest.raises(ValueError, match="number of training steps"):
+    with pytest.raises(UsageError, match="number of training steps"):
         settings.rate(0, None)

@@ -8,6 +8,7 @@ import torch
 from dtag.critic.bellman import BellmanCritic
 from dtag.critic.target_rules import TargetPolicy
 from dtag.data.segments import SegmentSampler
+from dtag.errors import UsageError
 from dtag.policy.decision_transformer import DecisionTransformer
 from dtag.policy.mlp_policy import MLPPolicy
 from dtag.training.segment_actor import SegmentActor
@@ -135,5 +136,5 @@ def test_what_it_lacks_is_named():
     batch = sampler(2).sample(2, torch.Generator().manual_seed(0))
     with pytest.raises(ValueError, match="look ahead"):
         SegmentActor(policy(), policy(), batch._replace(following=None))
-    with pytest.raises(ValueError, match="head="):
+    with pytest.raises(UsageError, match="head="):
         SegmentActor(policy(), policy(), batch).sample(1)
