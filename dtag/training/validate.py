@@ -68,7 +68,7 @@ def validate(
 ) -> ValidateResult:
     """Episodes with Action Gradient off and on, from the checkpoint alone; the same as `dtag validate`.
 
-    overrides: of eval, ag, context and train, e.g. "ag.n_steps=20". trust: allow checkpoints that name foreign modules.
+    overrides: of eval, ag, context and the machine, e.g. "ag.n_steps=20". trust: allow checkpoints that name foreign modules.
     plans: other rows than off and on, a function of (agent, settings). Without an environment the checkpoint is scored
     on its held-out trajectories instead, see `score_held_out`. Raises CheckpointError, UsageError, DataError, Stopped.
     """
