@@ -76,8 +76,10 @@ class EnvironmentFactory:
         except DtagError:
             raise
         except Exception as error:  # a stranger's module or constructor can raise anything
+            what = str(error).rstrip(".")
+            what = what if " " in what else f"{type(error).__name__}: {what}"  # KeyError('robot') says 'robot'
             raise DtagError(
-                f"cannot make the environment {self.environment!r}: {str(error).rstrip('.')}.{_hint(self.environment)}"
+                f"cannot make the environment {self.environment!r}: {what}.{_hint(self.environment)}"
             ) from error
         if self.observation_keys:
             made = JoinedObservation(made, self.observation_keys)
@@ -265,7 +267,10 @@ def _hint(environment: str) -> str:
     if environment.startswith(("PointMaze", "AntMaze", "Adroit", "FrankaKitchen")):
         return " This family needs: pip install -e '.[robotics]'"
     module, _, name = environment.partition(":")
-    if name and (found := sys.modules.get(module)) is not None and not hasattr(found, name):
+    found = sys.modules.get(module) if name else None
+    if found is not None and callable(getattr(found, name, None)):
+        return ""  # it was found, and what it raised is said
+    if found is not None:
         offers = did_you_mean(
             f"{module}:{near}" for near in nearest(name, [key for key in vars(found) if key[0] != "_"])
         )

@@ -196,7 +196,9 @@ def attach_critics(contents: dict[str, Any], others: dict[str, dict[str, Any]]) 
     own = DataSpec.from_dict(contents["spec"])
     for path, other in others.items():
         if other.get("critic") is None:
-            raise CheckpointError(f"{path} holds no critic")
+            raise CheckpointError(
+                f"{path} holds no critic: give a run's critic.ckpt, or an agent.ckpt trained with one"
+            )
         check_same_data(other, own, path)
     first = next(iter(others.values()))
     if len(others) == 1:
@@ -243,7 +245,7 @@ def override_config(contents: dict[str, Any], overrides: list[str]) -> dict[str,
     longest, asked = config["data"].get("context_length"), config["context"].get("maximum")
     if None not in (longest, asked) and asked > longest and asked != trained["context"].get("maximum"):
         raise CheckpointError(
-            f"context.maximum={asked} is more than the {longest} steps that the policy was trained on"
+            f"context.maximum={asked} is more than the {longest} steps that the policy was trained on: give at most those"
         )
     return config
 

@@ -135,7 +135,7 @@ def _finished(folder: RunFolder, config: dict[str, Any]) -> FitResult | None:
 def read_run_config(folder: RunFolder) -> dict[str, Any]:
     """The config a run was started with. Raises UsageError when there is no run there."""
     if not folder.config.is_file():
-        raise UsageError(f"there is no run at {folder.path}: {folder.config} is missing")
+        raise UsageError(f"there is no run at {folder.path}: {folder.config} is missing: give the folder that holds it")
     return check(load_config([folder.config]), SCHEMA)
 
 
@@ -228,7 +228,9 @@ class _Run:
         contents = read_checkpoint(path, trust=trust, only_critic=True, known=targets_named(self.config))
         critic = critic_of(contents)
         if critic is None:
-            raise CheckpointError(f"{path} holds no critic")
+            raise CheckpointError(
+                f"{path} holds no critic: give a run's critic.ckpt, or an agent.ckpt trained with one"
+            )
         check_same_data(contents, self.spec, path)
         return critic, contents
 

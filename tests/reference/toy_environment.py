@@ -198,3 +198,8 @@ def random_agent(
         target_return=10.0 if kind == "dt" else None,
         **options,
     )
+
+
+def raises() -> gymnasium.Env[Any, Any]:
+    """An environment that cannot be made."""
+    raise KeyError("robot")

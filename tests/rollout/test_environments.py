@@ -88,6 +88,7 @@ def test_what_an_environment_raises_in_a_worker_is_told(workers: Callable[..., O
         ("NoSuchTask-v0", "cannot make the environment 'NoSuchTask-v0': .*Give a Gymnasium id"),
         ("no_such_package:make", "no_such_package.*package.module:callable"),
         (f"{HERE}:NoSuchName", "NoSuchName"),
+        (f"{HERE}:raises", f"'{HERE}:raises': KeyError: 'robot'\\.$"),
         (
             "dtag.data.toy_environments:OneStat",
             "registers no such id; did you mean 'dtag.data.toy_environments:OneState'",
