@@ -13,13 +13,14 @@ from dtag.errors import UsageError
 from dtag.sweep.job import PRODUCTS, Cell, Job, Kind
 from dtag.sweep.shared_critic import critic_name, is_trained_before, pretraining_name
 from dtag.sweep.sweep_file import Method, Sweep, raise_all
-from dtag.training.experiment import CHANGEABLE, SCHEMA, changes_of_training, load_over, resolve
+from dtag.training.experiment import CHANGEABLE, OF_AN_EVALUATION, SCHEMA, changes_of_training, load_over, resolve
 from dtag.training.resolve_online import resolve_online
 
-OF_AN_EVALUATION = ("ag.", "context.", "eval.", "train.")  # sections that change without training
-# Of the command line's overrides: those of a fine-tuning alone, and those of both its parts. All else is of the first.
+# Of the command line's overrides: those of an evaluation, of a fine-tuning alone, and of both its parts; all else is of the
+# first part.
+EVALUATION_WORDS = tuple(f"{section}." for section in OF_AN_EVALUATION)
 OF_A_FINETUNING = ("online.",)
-OF_BOTH = (*OF_AN_EVALUATION, "log.")
+OF_BOTH = (*EVALUATION_WORDS, "log.")
 
 
 def plan(sweep: Sweep) -> list[Job]:
@@ -148,7 +149,7 @@ class _Planner:
             file, writers = self.critics[lender.name]
             needs, attached = (*needs, *writers), (f"critic.ckpt={file}",)
             config = {**config, "critic": lender.config["critic"]}
-        overrides = (*method.overrides, *(w for w in self.sweep.command_line if w.startswith(OF_AN_EVALUATION)))
+        overrides = (*method.overrides, *(w for w in self.sweep.command_line if w.startswith(EVALUATION_WORDS)))
         config = self._changed(config, overrides, f"methods.{cell.method} with datasets.{cell.dataset}")
         files = ("--ckpt", str(agent.folder / "agent.ckpt"), "--json", str(self._folder(cell) / PRODUCTS["validate"]))
         words = ("validate", *files, "--trust", *attached, *overrides)  # the agent is this sweep's own

@@ -34,6 +34,7 @@ from dtag.training.experiment import (
 )
 
 FORMAT = 1
+NO_CRITIC_THERE = "holds no critic: give a run's critic.ckpt, or an agent.ckpt trained with one"
 # Parts alone, not all of dtag: as a `target`, a function that writes files would write what the checkpoint's author likes.
 TRUSTED_PREFIXES = (
     *(f"dtag.{folder}." for folder in ("policy", "critic", "losses", "refiners")),
@@ -196,9 +197,7 @@ def attach_critics(contents: dict[str, Any], others: dict[str, dict[str, Any]]) 
     own = DataSpec.from_dict(contents["spec"])
     for path, other in others.items():
         if other.get("critic") is None:
-            raise CheckpointError(
-                f"{path} holds no critic: give a run's critic.ckpt, or an agent.ckpt trained with one"
-            )
+            raise CheckpointError(f"{path} {NO_CRITIC_THERE}")
         check_same_data(other, own, path)
     first = next(iter(others.values()))
     if len(others) == 1:

@@ -28,7 +28,14 @@ from dtag.rollout.episodes import Interrupted
 from dtag.training.action_gradient_scale import rms_over_data
 from dtag.training.atomic_file import AtomicCheckpointIO, write_text_atomically
 from dtag.training.callbacks import BestCheckpoint, LastCheckpoint, OwnSignals, StageProgress
-from dtag.training.checkpoint import check_same_data, critic_of, read_checkpoint, save_agent, save_critic
+from dtag.training.checkpoint import (
+    NO_CRITIC_THERE,
+    check_same_data,
+    critic_of,
+    read_checkpoint,
+    save_agent,
+    save_critic,
+)
 from dtag.training.critic_module import CriticModule
 from dtag.training.estimate import HOUR, estimate_seconds, in_words
 from dtag.training.experiment import (
@@ -110,6 +117,7 @@ def fit(
         quiet_lightning()
         run = _Run(config, flag, callbacks or [], report)
         run.refuse_early(stage, started=folder is not None)
+        run.report_no_episodes(stage)
         run.report_estimate(stage)
         folder = folder or create_run_folder(config, key)
         try:
@@ -135,7 +143,7 @@ def _finished(folder: RunFolder, config: dict[str, Any]) -> FitResult | None:
 def read_run_config(folder: RunFolder) -> dict[str, Any]:
     """The config a run was started with. Raises UsageError when there is no run there."""
     if not folder.config.is_file():
-        raise UsageError(f"there is no run at {folder.path}: {folder.config} is missing: give the folder that holds it")
+        raise UsageError(f"there is no run at {folder.path}: {folder.config} is missing; give the folder that holds it")
     return check(load_config([folder.config]), SCHEMA)
 
 
@@ -191,16 +199,16 @@ class _Run:
                 if shape != (1,):
                     raise UsageError(f"critic.model: q_reduced must return a Q a row, (B,), not {shape} of one row")
 
-    def report_estimate(self, stage: Stage) -> None:
-        """On a CPU, say how long training will take, and name the laptop's preset when that is over an hour.
-
-        And anywhere, before hours of it, that no episodes will be run.
-        """
+    def report_no_episodes(self, stage: Stage) -> None:
+        """Where there is no environment to run them in, say so before hours of training."""
         if self.factory is None and stage != "critic":
             what = "eval.environment=null" if self.evaluation.environment is None else f"{self.spec.info.id} names none"
             self.report(
                 f"no environment ({what}): no episodes are run; dtag validate compares with held-out trajectories"
             )
+
+    def report_estimate(self, stage: Stage) -> None:
+        """On a CPU, say how long training will take, and name the laptop's preset when that is over an hour."""
         if self.train.accelerator not in ("cpu", "auto") or torch.cuda.is_available():
             return
         parts = estimate_seconds(self.config, self.data, self.train, stage)
@@ -228,9 +236,7 @@ class _Run:
         contents = read_checkpoint(path, trust=trust, only_critic=True, known=targets_named(self.config))
         critic = critic_of(contents)
         if critic is None:
-            raise CheckpointError(
-                f"{path} holds no critic: give a run's critic.ckpt, or an agent.ckpt trained with one"
-            )
+            raise CheckpointError(f"{path} {NO_CRITIC_THERE}")
         check_same_data(contents, self.spec, path)
         return critic, contents
 
