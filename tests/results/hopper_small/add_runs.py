@@ -1,9 +1,10 @@
-"""Adds the finished runs below the given folders to runs.csv and episodes.csv; draws scores.png, writes the tables.
+"""Adds the finished runs below the given folders to the CSV files here; draws scores.png, writes the tables.
 
     python tests/results/hopper_small/add_runs.py [FOLDER ...]
 
-A run's rows replace those of the same dataset, method, seed and setting. Without folders the figure, and the tables of
-the README a folder up, are made again from the rows that are here.
+A run's rows replace those of the same dataset, method, seed and setting. held_out.csv has, of runs whose critic learned along
+with a policy, what the last step logged on held-out data: the policy's squared error, and Q of its action. Without folders the
+figure, and the tables of the README a folder up, are made again from the rows that are here.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from dtag.report.run_records import RunRecord
 from dtag.report.score_table import score_table
 
 HERE = Path(__file__).parent
-RUNS, EPISODES = HERE / "runs.csv", HERE / "episodes.csv"
+RUNS, EPISODES, HELD_OUT = HERE / "runs.csv", HERE / "episodes.csv", HERE / "held_out.csv"
 COLUMNS = ["dataset", "method", "run_seed", "label", "seed", "return", "length"]  # of an episode
 REFERENCE = d4rl_reference("hopper-medium-v2")
 SHIPPED = {name: stem for stem, name in NAMES.items()}
@@ -51,13 +52,27 @@ def main(folders: list[str]) -> None:
         ]
         runs = _merged(runs, new_runs, ("dataset", "method", "seed", "setting"))
         episodes = _merged(episodes, new_episodes, ("dataset", "method", "run_seed", "label"))
+        held_out = [row for one in report.evaluations if one.setting == "AG off" for row in held_out_rows(one)]
         _write(RUNS, runs)
         _write(EPISODES, episodes)
+        _write(HELD_OUT, _merged(read_rows(HELD_OUT), held_out, ("dataset", "method", "seed")))
     episodes = read_rows(EPISODES)  # as text, the new ones too
     draw_scores(score_table(_evaluations(episodes))).savefig(HERE / "scores.png", dpi=200, facecolor="white")
     text = with_tables(README.read_text(), episodes)
     README.write_text(text)
     print(text)
+
+
+def held_out_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """Its run's last line about held-out data, where that has a Q; else nothing."""
+    log = evaluation.record.folder / "logs" / "csv" / "policy" / "metrics.csv"
+    lines = [row for row in read_rows(log) if row.get("held_out/action/mse")] if log.is_file() else []
+    named = {"dataset": evaluation.dataset, "method": evaluation.method, "seed": evaluation.seed}
+    return [
+        {**named, "step": row["step"], "held_out/action/mse": f"{float(row['held_out/action/mse']):.4g}",
+         "held_out/q": f"{float(row[key]):.4g}"}
+        for row in lines[-1:] for key in ("held_out/td3/q", "held_out/ddpg/q") if row.get(key)
+    ]  # fmt: skip
 
 
 def with_tables(text: str, episodes: list[dict[str, Any]]) -> str:
