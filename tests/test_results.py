@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.results.hopper_small.add_runs import EPISODES, README, read_rows, rows_of, with_tables
+from tests.results.online_small.add_runs import END, EVALUATIONS, with_table
 
 
 def test_the_tables_of_every_offline_method_are_what_their_episodes_say() -> None:
@@ -28,3 +29,16 @@ def test_a_row_is_the_spread_over_seeds_and_each_seeds_paired_difference() -> No
     ]  # fmt: skip
     # off: means 2 and 4; on: 4 and 4; differences 3 and 1 (std 2 ** 0.5, so 1.96 * 2 ** 0.5 / 2 ** 0.5), 0 and 0
     assert rows_of("medium", episodes) == ["| RF | 3.0 ± 1.0 (2) | 4.0 ± 0.0 | +2.0 ± 2.0, +0.0 ± 0.0 |"]
+
+
+def test_the_table_of_fine_tuning_is_what_its_evaluations_and_last_episodes_say() -> None:
+    text, evaluations, end = README.read_text(), read_rows(EVALUATIONS), read_rows(END)
+    assert with_table(text, evaluations, end) == text
+    for changed in (
+        (
+            [{**row, "score": float(row["score"]) + (int(row["environment_steps"]) > 120_000)} for row in evaluations],
+            end,
+        ),
+        (evaluations, [{**row, "score": float(row["score"]) + (row["label"] == "AG off")} for row in end]),
+    ):
+        assert with_table(text, *changed) != text

@@ -76,11 +76,11 @@ def online_curves(table: ScoreTable) -> list[OnlineCurve]:
         for quantity, points in quantities.items():
             if all(len(own.steps) > 1 for own in points):
                 names = (cell.dataset, cell.method, ones[0].base, ones[0].is_refined, quantity)
-                curves.append(OnlineCurve(*names, tuple(one.seed for one in ones), tuple(points), *_in_common(points)))
+                curves.append(OnlineCurve(*names, tuple(one.seed for one in ones), tuple(points), *in_common(points)))
     return curves
 
 
-def _in_common(points: Sequence[Points]) -> tuple[Floats, Floats]:
+def in_common(points: Sequence[Points]) -> tuple[Floats, Floats]:
     """(steps (P,), values (N, P)) between the last of the runs' first points and the first of their last."""
     first, last = max(own.steps[0] for own in points), min(own.steps[-1] for own in points)
     n = min(max(len(own.steps) for own in points), MOST_POINTS)

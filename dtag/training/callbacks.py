@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,25 @@ class BestCheckpoint(Callback):
 
 
 class LossProgress(RichProgressBar):
-    """A bar with the loss and the latest score, without a version's number."""
+    """A bar with the loss and the latest score, without a version's number, drawn a few times a second.
+
+    Lightning's own reads the metrics after every batch, on a GPU a wait for all that is queued there, and wakes a thread
+    100 times a second.
+    """
+
+    refreshes_per_second = 4
+
+    def __init__(self) -> None:
+        super().__init__(refresh_rate=self.refreshes_per_second)
+        self._next_update = -math.inf
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        now = time.monotonic()
+        if now >= self._next_update or batch_idx + 1 == trainer.num_training_batches:
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+            self._next_update = now + 1 / self.refreshes_per_second
 
     def get_metrics(
         self, trainer: Trainer, pl_module: LightningModule
@@ -109,8 +128,8 @@ class LossProgress(RichProgressBar):
 class StageProgress(LossProgress):
     """A bar of the stage's steps, with the loss and the latest score."""
 
-    def __init__(self, stage: str, n_steps: int) -> None:
-        super().__init__(refresh_rate=max(n_steps // 500, 1))
+    def __init__(self, stage: str) -> None:
+        super().__init__()
         self.stage = stage
 
     def _get_train_description(self, current_epoch: int) -> str:

@@ -370,7 +370,7 @@ class _Run:
                 OwnSignals(self.flag),
                 *evaluation,
                 LastCheckpoint(last, checkpoint_every, self.flag, evaluate_every=every or 0),
-                StageProgress(stage, n_steps),
+                StageProgress(stage),
                 *self.callbacks,
             ],
             val_check_interval=every,

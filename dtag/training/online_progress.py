@@ -10,7 +10,7 @@ class OnlineProgress(LossProgress):
     """A bar of each round's policy steps, with the loss, the latest score and how much of the budget is spent."""
 
     def __init__(self, collector: Collector) -> None:
-        super().__init__(refresh_rate=max(collector.settings.updates_per_round // 50, 1))
+        super().__init__()
         self.collector = collector
 
     def _get_train_description(self, current_epoch: int) -> str:

@@ -53,9 +53,9 @@ def main(folders: list[str]) -> None:
         runs = _merged(runs, new_runs, ("dataset", "method", "seed", "setting"))
         episodes = _merged(episodes, new_episodes, ("dataset", "method", "run_seed", "label"))
         held_out = [row for one in report.evaluations if one.setting == "AG off" for row in held_out_rows(one)]
-        _write(RUNS, runs)
-        _write(EPISODES, episodes)
-        _write(HELD_OUT, _merged(read_rows(HELD_OUT), held_out, ("dataset", "method", "seed")))
+        write_rows(RUNS, runs)
+        write_rows(EPISODES, episodes)
+        write_rows(HELD_OUT, _merged(read_rows(HELD_OUT), held_out, ("dataset", "method", "seed")))
     episodes = read_rows(EPISODES)  # as text, the new ones too
     draw_scores(score_table(_evaluations(episodes))).savefig(HERE / "scores.png", dpi=200, facecolor="white")
     text = with_tables(README.read_text(), episodes)
@@ -148,7 +148,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         return list(csv.DictReader(file))
 
 
-def _write(path: Path, rows: list[dict[str, Any]]) -> None:
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
         writer.writeheader()
