@@ -42,6 +42,12 @@ def test_a_presets_learning_rate_is_that_of_the_methods_optimiser(method: str, r
     assert (optimizer["learning_rate"], optimizer["warmup_steps"]) == (rate, 500)
 
 
+@pytest.mark.parametrize(("method", "n_steps"), [("rf", 150_000), ("cgdt", 10_000)])
+def test_a_preset_trains_a_critic_that_learns_from_segments_for_fewer_steps(method: str, n_steps: int) -> None:
+    assert resolve([f"methods/{method}"], [], "small")["critic"]["n_steps"] == n_steps
+    assert resolve([f"methods/{method}"], ["critic.n_steps=7"], "small")["critic"]["n_steps"] == 7
+
+
 @pytest.mark.parametrize("method", ["bc", "iql", "awac"])
 def test_a_preset_for_sequences_is_refused_for_a_policy_of_one_step(method: str) -> None:
     with pytest.raises(UsageError, match="--preset small_mlp"):

@@ -99,7 +99,7 @@ DT, REINFORMER = ("adamw", 1e-4, 1e-4, 10_000, 0.25), ("lamb", 1e-4, 1e-4, 5_000
 SCALED = "locomotion"
 TABLE = {
     "adt": (("adamw", 8e-4, *DT[2:]), (64, 20, 20, SCALED), 100_000),  # CORL's batch is 4096
-    "awac": (MLP, (256, 1, 1, SCALED), 1_000_000),
+    "awac": (MLP, (256, 1, 1, "raw"), 1_000_000),  # as lambda
     "bc": (MLP, (256, 1, 1, SCALED), 1_000_000),
     "bc_10": (MLP, (256, 1, 1, SCALED), 1_000_000),
     "cgdt": (TRANSFORMER, (256, 20, 5, SCALED), 80_000),
@@ -119,6 +119,7 @@ TABLE = {
 TERMS = {
     "awac": ("action", {"max_weight": 100, "action": "sample", "temperature": pytest.approx(1 / 3, rel=1e-2)}),
     "adt": ("action", {"beta": 3.0, "max_weight": 100, "distance": "mse", "denominator": "all"}),
+    "cql": ("entropy", {"learning_rate": 3e-5, "temperature": 1.0}),
     "cgdt": ("guided", {"coefficient": 0.1, "warmup": 0, "start": 0, "masked": True}),
     "dt_ddpg": ("ddpg", {"weight": 0.1, "q": "q1", "normalize": False}),
     "dt_td3": ("td3", {"weight": 0.1, "q": "q1", "normalize": False}),

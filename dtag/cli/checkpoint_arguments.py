@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
 from pathlib import Path
 from typing import Any
+
+from dtag.errors import UsageError
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +28,15 @@ def beside(checkpoint: str, kind: str) -> Path:
     """KIND.json in a run's folder, or NAME.KIND.json beside the file NAME.ckpt."""
     path = Path(checkpoint)
     return path / f"{kind}.json" if path.is_dir() else path.with_name(f"{path.stem}.{kind}.json")
+
+
+def refuse_unwritable(path: str | None) -> None:
+    """Raises UsageError, before anything is run, where no file can be written at `path`."""
+    if path is None:
+        return
+    folder = Path(path).absolute().parent
+    if Path(path).is_dir() or (folder.exists() and not (folder.is_dir() and os.access(folder, os.W_OK))):
+        raise UsageError(f"--json {path}: no file can be written there")
 
 
 def keep_earlier(path: Path, config: dict[str, Any]) -> None:

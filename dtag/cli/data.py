@@ -145,6 +145,8 @@ def _make(args: argparse.Namespace) -> None:
         raise UsageError(f"no generator is named '{args.name}'{offers}")
     if args.steps < 1:
         raise UsageError(f"--steps must be at least 1, not {args.steps}")
+    if args.seed < 0:
+        raise UsageError(f"--seed must be at least 0, not {args.seed}")
     id = args.id or generated_id(args.name)
     check_free(id, overwrite=args.overwrite)  # before minutes of simulation, not after
     from dtag.data.pointmaze import make_point_maze_dataset
@@ -167,6 +169,8 @@ def _make_random(args: argparse.Namespace) -> None:
         raise UsageError("`dtag data make random` needs --env, e.g. --env Hopper-v5 or --env antmaze-umaze")
     if args.steps < 1:
         raise UsageError(f"--steps must be at least 1, not {args.steps}")
+    if args.seed < 0:
+        raise UsageError(f"--seed must be at least 0, not {args.seed}")
     id = args.id or random_id(args.env)
     check_free(id, overwrite=args.overwrite)
     keys = tuple((args.observation_keys or "").split(",")) if args.observation_keys else ()

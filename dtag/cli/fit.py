@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     from dtag.report.console import print_summary
     from dtag.training.experiment import resolve
     from dtag.training.fit import fit
-    from dtag.training.run_folder import is_first_rank, new_name
+    from dtag.training.run_folder import is_first_rank, new_name, refuse_place
     from dtag.training.signals import Stopped
 
     console = Console(quiet=not is_first_rank())
@@ -50,6 +50,8 @@ def run(args: argparse.Namespace) -> int:
     if args.seeds and config["name"] is None:
         config = {**config, "name": new_name()}  # one folder for all of them
     seeds = _seeds(args.seeds, config["seed"])
+    for seed in seeds if args.seeds else ():
+        refuse_place(config, f"seed-{seed}")  # before the first is trained
     for index, seed in enumerate(seeds):
         own = {**config, "seed": seed}
         try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from dtag.cli.checkpoint_arguments import add_checkpoint, add_trust, beside
+from dtag.cli.checkpoint_arguments import add_checkpoint, add_trust, beside, refuse_unwritable
 from dtag.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from dtag.training.atomic_file import write_text_atomically
     from dtag.training.run_folder import provenance
 
+    refuse_unwritable(args.json)
     of_agent = [word for word in args.overrides if word.startswith(OF_THE_AGENT)]
     config = _config([word for word in args.overrides if word not in of_agent])
     online = Path(args.against) if args.against else None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from dtag.cli.checkpoint_arguments import add_checkpoint, add_trust, beside, keep_earlier
+from dtag.cli.checkpoint_arguments import add_checkpoint, add_trust, beside, keep_earlier, refuse_unwritable
 
 if TYPE_CHECKING:
     from dtag.training.validate import ValidateResult
@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from dtag.training.run_folder import is_first_rank, provenance
     from dtag.training.validate import validate
 
+    refuse_unwritable(args.json)
     first = is_first_rank()
     console = Console(quiet=not first)
     with episode_progress(console) as progress:

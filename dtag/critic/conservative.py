@@ -20,7 +20,7 @@ class ConservativePenalty(nn.Module):
     temperature: t of t logsumexp(Q / t), 1 as published. alpha: 10 in CORL's locomotion configs, 5 in antmaze.
     n_actions: of each kind. lagrange_gap: null, or the gap at which a learned multiplier holds the penalty (CORL: 5 in
     maze2d, 0.8 in antmaze), trained by the critic's optimiser: L = multiplier alpha (difference - gap), the multiplier
-    growing while the difference exceeds the gap.
+    growing while the difference exceeds the gap. It begins at e, as CORL's.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class ConservativePenalty(nn.Module):
     ) -> None:
         super().__init__()
         self.alpha, self.n_actions, self.temperature, self.lagrange_gap = alpha, n_actions, temperature, lagrange_gap
-        self.log_multiplier = nn.Parameter(torch.zeros(())) if lagrange_gap is not None else None
+        self.log_multiplier = nn.Parameter(torch.ones(())) if lagrange_gap is not None else None
 
     def forward(
         self,

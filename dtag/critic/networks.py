@@ -49,7 +49,16 @@ class EnsembleMLP(nn.Module):
         self.output = EnsembleLinear(n, dims[-1], 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, in) -> (n, B); every member sees the same input."""
+        """(B, in) -> (n, B); every member sees the same input.
+
+        Never under autocast: in bfloat16 a Q near 100 has steps of 0.5, more than most advantages.
+        """
+        if torch.is_autocast_enabled(x.device.type):
+            with torch.autocast(x.device.type, enabled=False):
+                return self._values(x.to(self.output.weight.dtype))
+        return self._values(x)
+
+    def _values(self, x: Tensor) -> Tensor:
         n_rows = x.shape[0]
         missing = -n_rows % IMAGES
         if any(by_onednn(n_rows + missing, layer.weight) for layer in self._hidden):
@@ -68,7 +77,7 @@ class EnsembleMLP(nn.Module):
         return cast(list[EnsembleLinear], list(self.hidden))
 
     def _member_by_member(self, x: Tensor) -> Tensor:
-        """forward, for oneDNN, whose products are not batched."""
+        """_values, for oneDNN, whose products are not batched."""
         layers = [list(zip(p.weight.unbind(), p.bias.flatten(1).unbind(), strict=True)) for p in self._hidden]
         outputs = []
         for member, weight in enumerate(self.output.weight.unbind()):

@@ -39,6 +39,9 @@ class RecurrentQ(nn.Module):
 
     def step(self, states: Tensor, actions: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
         """Q (n_q, N) of states (N, S) and actions (N, A) behind what is remembered (N, H), and what then is."""
+        if torch.is_autocast_enabled(states.device.type):  # see EnsembleMLP
+            with torch.autocast(states.device.type, enabled=False):
+                return self.step(states, actions.to(states.dtype), memory)
         x = torch.cat([states, actions], dim=-1)
         after: Memory = []
         for cell, kept in zip(self.cells, memory, strict=True):

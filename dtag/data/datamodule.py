@@ -97,8 +97,8 @@ class TrajectoryDataModule(LightningDataModule):
             n_validation_batches=(n_validation_batches, n_validation_batches >= 1, "at least 1"),
             future_steps=(future_steps, future_steps >= 0, "at least 0"),
         )
-        if seed < 0:  # the run's own, not a key of `data`
-            raise UsageError(f"seed={seed} must be at least 0")
+        if not 0 <= seed < 2**32:  # the run's own, not a key of `data`
+            raise UsageError(f"seed={seed} must be at least 0 and below 2^32, as NumPy's")
         self.top_fraction, self.reward_divisor, self.shaped_returns = top_fraction, reward_divisor, shaped_returns
         self.future_steps = future_steps
         self.id, self.seed, self.context_length, self.batch_size = id, seed, context_length, batch_size

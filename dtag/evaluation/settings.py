@@ -38,6 +38,8 @@ class EvaluationSettings:
         for name, least in (("episodes", 1), ("rows", 1), ("workers", 0), ("seed", 0), ("offline_positions", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"eval.{name}={getattr(self, name)} must be at least {least}")
+        if self.max_episode_steps is not None and self.max_episode_steps < 1:
+            raise ValueError(f"eval.max_episode_steps={self.max_episode_steps} must be at least 1, or null")
         if self.block_size != 1 and (self.block_size < 1 or self.block_size % 4):
             raise ValueError(f"eval.block_size={self.block_size} must be 1 or a multiple of 4")
 

@@ -24,10 +24,10 @@ class AWAC:
 
     w and both Q carry no gradient. The entropy is a term of its own (EntropyBonus), which w does not touch.
 
-    weight: of this term in the sum. temperature: lambda; CORL has 1/3 for locomotion, 0.1 elsewhere. max_weight: CORL's
-    100; TD3+ODT's code has 20. action: what Q(s, pi) is taken at, the policy's "mean" or a "sample" (CORL's AWAC),
-    which is clipped to the action bounds, if given: beyond them Q has seen nothing. q: "min" of the twins, "q1", their
-    "mean", or "target_min" of the target networks.
+    weight: of this term in the sum. temperature: lambda, in units of Q; CORL has 1/3 for locomotion, with raw rewards,
+    and 0.1 elsewhere. max_weight: CORL's 100; TD3+ODT's code has 20. action: what Q(s, pi) is taken at, the policy's
+    "mean" or a "sample" (CORL's AWAC), which is clipped to the action bounds, if given: beyond them Q has seen nothing.
+    q: "min" of the twins, "q1", their "mean", or "target_min" of the target networks.
     """
 
     def __init__(

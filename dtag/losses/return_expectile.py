@@ -29,7 +29,7 @@ class ReturnExpectile:
         self.weight, self.expectile = weight, expectile
 
     def __call__(self, batch: SegmentBatch, output: PolicyOutput, critic: Critic | None = None) -> tuple[Tensor, Info]:
-        """The scalar loss; info: mean predicted and true return-to-go, scaled."""
+        """The scalar loss; info: mean predicted return-to-go, scaled."""
         if output.predicted_return is None:
             raise ValueError("ReturnExpectile needs a return model, or a policy with predicts_return=True")
         target, prediction = batch.returns_to_go[..., 0], output.predicted_return[..., 0]  # (B, K)

@@ -18,7 +18,7 @@ from dtag.policy.sequence_model import SequenceModel
 class FutureEncoder(nn.Module):
     """q(z_t | s_t, a_t, s_t+1, a_t+1, ...): a causal transformer over the (s, a) tokens in reverse, read from a's.
 
-    One pass serves all steps of a segment of K with F steps behind it, so step t sees itself and at least F - 1 more
+    One pass serves all steps of a segment of K with F steps behind it, so step t sees itself and at least F more
     where there are as many, up to F + K - 1; a window of exactly F for each would cost K passes. transformer: as
     SequenceModel's, whose order is "sa".
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from dtag.errors import DtagError
+from dtag.errors import CheckpointError, DtagError
 
 
 def save_atomically(value: Any, path: Path) -> None:
@@ -64,7 +65,15 @@ def replaced_when_whole(path: Path) -> Iterator[Path]:
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's checkpoints, written atomically."""
+    """Lightning's checkpoints, written atomically; load_checkpoint raises CheckpointError for one that is damaged."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         save_atomically(checkpoint, Path(path))
+
+    def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().load_checkpoint(path, *args, **kwargs)
+        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise CheckpointError(
+                f"{path} is damaged ({str(error).splitlines()[0]}): remove it, and --resume begins this stage again"
+            ) from error

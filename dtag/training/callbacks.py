@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ class LastCheckpoint(Callback):
 
     def _stop(self) -> None:
         raise Stopped(
-            f"stopped; continue with: dtag {self.command} --resume {self.path.parents[1]}",
+            f"stopped; continue with: dtag {self.command} --resume {shlex.quote(str(self.path.parents[1]))}",
             self.flag.exit_status or 143,
         )
 

@@ -183,6 +183,8 @@ def read_with_overrides(
             contents, {path: read_checkpoint(path, trust=trust, only_critic=True) for path in paths}
         )
     rest = [word for word in overrides if not word.startswith("critic.ckpt=")]
+    if contents.get("critic") is None and any(word.startswith("ag.") for word in rest):
+        raise UsageError(f"{path} has no critic, so Action Gradient would do nothing: add critic.ckpt=PATH of one")
     if attached and contents["config"].get("ag") is None and not any(word.startswith(("ag.", "ag=")) for word in rest):
         rest = ["ag={}", *rest]  # a critic is attached to be climbed
     return contents, override_config(contents, rest)

@@ -12,6 +12,7 @@ from dtag.data.spec import DataSpec
 from dtag.data.step_generator import seed_step
 from dtag.data.transitions import TransitionBatch
 from dtag.products.linear import training_products
+from dtag.training.backward import backward
 from dtag.training.divergence import refuse_divergence
 from dtag.training.optimizers import OptimizerSettings
 
@@ -55,7 +56,7 @@ class CriticModule(LightningModule):
         for part in batch.split(size):
             loss, info = self(part)
             optimizer.zero_grad()
-            self.manual_backward(loss)
+            backward(self, loss)
             if self.settings is not None and self.settings.gradient_clip > 0:
                 nn.utils.clip_grad_norm_(self.critic.parameters(), self.settings.gradient_clip)
             optimizer.step()
@@ -80,9 +81,10 @@ class CriticModule(LightningModule):
         self.n_updates = checkpoint["n_updates"]
 
     def _refuse_nan(self, weights: bool = True) -> None:
+        rate = "critic.model.learning_rate" if self.settings is None else "critic.optimizer.learning_rate"
         advice = (
             f"by update {self.n_updates * self.updates_per_step:,}; the last checkpoint, if any, is from before. Start "
-            "again with a lower critic.model.learning_rate, or check the rewards with `dtag data info`"
+            f"again with a lower {rate}, or check the rewards with `dtag data info`"
         )
         refuse_divergence("the critic's", self._latest_loss, self if weights else None, advice)
 

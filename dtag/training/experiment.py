@@ -24,6 +24,7 @@ from dtag.rollout.agent import Agent, ContextSettings
 from dtag.training.optimizers import OPTIMIZERS
 from dtag.training.settings import CriticSettings, LiveCriticSettings
 
+SEGMENTS = "segments"  # what some critics learn from, and a preset's key for those
 SPEC_ARGUMENTS = frozenset({"state_dim", "action_dim", "action_low", "action_high", "max_timestep"})
 
 SCHEMA: Schema = {
@@ -80,8 +81,9 @@ def preset_that_fits(name: str, config: dict[str, Any]) -> dict[str, Any]:
     """The preset of that name without what this method has no use for, so that one preset serves many.
 
     A section that the config sets to null is left out, and so is a key that only the section's default component has.
-    What stands under an optimiser's name is for that one alone: 3e-3 is LAMB's. Anything else stays, to be refused by
-    the check if it is a mistake. Raises UsageError where a preset for sequences meets a policy of one step.
+    What stands under an optimiser's name is for that one alone: 3e-3 is LAMB's; and under `segments` in the critic's
+    section for critics that learn from segments. Anything else stays, to be refused by the check if it is a mistake.
+    Raises UsageError where a preset for sequences meets a policy of one step.
     """
     preset, kept = load_config([preset_file(name)]), {}
     segments = (preset.get("data") or {}).get("context_length", 1)
@@ -93,11 +95,19 @@ def preset_that_fits(name: str, config: dict[str, Any]) -> dict[str, Any]:
             kept[key] = section
         elif own is not None:
             usual = signature_of(import_target(kind.default_target), kind.default_target).parameters
+            others = {"optimizer": OPTIMIZERS, "critic": (SEGMENTS,)}.get(key, ())
             named = section.get(own["name"], {}) if key == "optimizer" else {}
-            others = OPTIMIZERS if key == "optimizer" else ()
+            if key == "critic" and _learns_from(own) == SEGMENTS:
+                named = section.get(SEGMENTS, {})
             plain = {k: v for k, v in section.items() if k not in others and (k in own or k not in usual)}
             kept[key] = {**plain, **named}
     return kept
+
+
+def _learns_from(critic: dict[str, Any]) -> str:
+    """What a critic's class says it learns from."""
+    target = (critic.get("model") or {}).get("target")
+    return str(getattr(import_target(target), "learns_from", "transitions")) if target else "transitions"
 
 
 def changes_of_training(config: dict[str, Any], trained: dict[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import warnings
 from collections.abc import Callable
@@ -75,6 +76,8 @@ def finetune(
     if resume is not None:
         folder = RunFolder(Path(resume))
         config, checkpoint = read_run_config(folder), folder.start
+        if config["online"] is None:
+            raise UsageError(f"{folder.path} is a run of dtag fit: continue it with dtag fit --resume")
         if (results := folder.finished()) is not None:
             report(f"{folder.path} is finished: these are its results")
             n_steps = results.get("environment_steps", config["online"]["n_environment_steps"])
@@ -101,7 +104,8 @@ def finetune(
             return run.run(folder)
         except (Interrupted, KeyboardInterrupt, SIGTERMException) as error:
             raise Stopped(
-                f"stopped; continue with: dtag finetune --resume {folder.path}", flag.exit_status or 143
+                f"stopped; continue with: dtag finetune --resume {shlex.quote(str(folder.path))}",
+                flag.exit_status or 143,
             ) from error
 
 
@@ -154,7 +158,7 @@ class _Finetune:
         if not collector.finished:
             raise DtagError(
                 f"fine-tuning ended after {collector.n_environment_steps:,} environment steps of "
-                f"{self.online.n_environment_steps:,}; continue with: dtag finetune --resume {folder.path}"
+                f"{self.online.n_environment_steps:,}; continue with: dtag finetune --resume {shlex.quote(str(folder.path))}"
             )
         if not self._has_evaluated(evaluator, collector):
             trainer.validate(module, loaders[1], verbose=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ from dtag.training.experiment import (
     build_networks,
     climbed_kappa,
     climbed_q,
+    preset_file,
 )
 from dtag.training.own_parts import check_critic, check_networks, check_terms
 from dtag.training.policy_module import PolicyModule
@@ -107,6 +109,8 @@ def fit(
     if config["online"] is not None:
         raise UsageError(
             "the config has an `online` section: it fine-tunes a checkpoint, with `dtag finetune --ckpt ...`"
+            if folder is None
+            else f"{folder.path} is a run of dtag finetune: continue it with dtag finetune --resume"
         )
     if folder is not None and stage != "critic" and (finished := _finished(folder, config)) is not None:
         report(f"{folder.path} is finished: these are its results")
@@ -118,7 +122,12 @@ def fit(
         run = _Run(config, flag, callbacks or [], report)
         run.refuse_early(stage, started=folder is not None)
         run.report_no_episodes(stage)
-        run.report_estimate(stage)
+        if config["ag"] is not None and config["critic"] is None:
+            report(
+                "no critic, so Action Gradient does nothing here; dtag validate critic.ckpt=PATH lends the policy one"
+            )
+        if folder is None:
+            run.report_estimate(stage)
         folder = folder or create_run_folder(config, key)
         try:
             critic = run.critic_stage(folder, stage)
@@ -127,7 +136,7 @@ def fit(
             return run.policy_stage(folder, critic)
         except (Interrupted, KeyboardInterrupt, SIGTERMException) as error:  # the last is Lightning's, of status 0
             raise Stopped(
-                f"stopped; continue with: dtag fit --resume {folder.path}", flag.exit_status or 143
+                f"stopped; continue with: dtag fit --resume {shlex.quote(str(folder.path))}", flag.exit_status or 143
             ) from error
 
 
@@ -208,13 +217,15 @@ class _Run:
             )
 
     def report_estimate(self, stage: Stage) -> None:
-        """On a CPU, say how long training will take, and name the laptop's preset when that is over an hour."""
+        """On a CPU, say how long training will take, and name the laptop's preset where that is over an hour and more steps."""
         if self.train.accelerator not in ("cpu", "auto") or torch.cuda.is_available():
             return
         parts = estimate_seconds(self.config, self.data, self.train, stage)
         total = sum(parts.values())
         each = ", ".join(f"{name} {in_words(seconds)}" for name, seconds in parts.items())
-        hint = "; --preset small makes it minutes" if total > HOUR else ""
+        preset = "small" if self.config["data"]["context_length"] > 1 else "small_mlp"
+        is_longer = self.train.n_steps > load_config([preset_file(preset)])["train"]["n_steps"]
+        hint = f"; --preset {preset} makes it less" if total > HOUR and is_longer else ""
         self.report(f"estimated training time on this CPU: {in_words(total)} ({each}), evaluations apart{hint}")
 
     def critic_stage(self, folder: RunFolder, stage: Stage) -> FrozenCritic:

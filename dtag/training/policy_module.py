@@ -25,6 +25,7 @@ from dtag.policy.value_return import ValueReturn
 from dtag.products.linear import training_products
 from dtag.reductions.masked_mean import masked_mean
 from dtag.training.average_gradients import average_gradients
+from dtag.training.backward import backward
 from dtag.training.divergence import refuse_divergence
 from dtag.training.optimizers import OptimizerSettings
 from dtag.training.segment_actor import SegmentActor
@@ -68,6 +69,7 @@ class PolicyModule(LightningModule):
         self.settings, self.spec, self.seed, self.log_every = optimizer, spec, seed, log_every
         self.n_updates = 0
         self._latest_loss: Tensor | None = None
+        self._latest_critic_loss: Tensor | None = None  # of a critic that learns along
         self._latest_terms: dict[str, Tensor] = {}
         self.policy_delay, self.n_steps, self.first_step = policy_delay, n_steps, first_step
         self.gradient_norms = gradient_norms
@@ -188,7 +190,7 @@ class PolicyModule(LightningModule):
         logged.update(watched)
         if not loss.requires_grad:  # no term has anything to teach yet; LAMB would shrink the weights all the same
             return loss, logged
-        self.manual_backward(loss)
+        backward(self, loss)
         for index, optimizer in enumerate(optimizers):
             if index < len(schedulers) and self.settings.gradient_clip > 0:  # networks first, then the terms' own
                 params = [p for group in optimizer.param_groups for p in group["params"]]
@@ -233,11 +235,12 @@ class PolicyModule(LightningModule):
         """One update of a critic that learns along; info of its loss."""
         self.critic.requires_grad_(True)
         loss, info = self.critic_loss(batch)
-        self.manual_backward(loss)
+        backward(self, loss)
         average_gradients(self.critic)  # DDP knows only what needs a gradient in the policy's objective
         optimizer.step()
         optimizer.zero_grad()
         self.critic.requires_grad_(False)  # the policy's objective must not leave gradients in it
+        self._latest_critic_loss = loss.detach()
         return {"loss": loss.detach(), **info}
 
     def critic_loss(self, batch: SegmentBatch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -307,12 +310,16 @@ class PolicyModule(LightningModule):
     def _refuse_nan(self, weights: bool = True) -> None:
         broken = [f"losses.{name}" for name, loss in self._latest_terms.items() if not torch.isfinite(loss)]
         where = f" in {', '.join(broken)}" if broken else ""
+        before = "the last checkpoint, if any, is from before. Start again with a lower"
         advice = (
-            f"by step {self.n_updates:,}{where}; the last checkpoint, if any, is from before. Start again with a lower "
-            "optimizer.learning_rate or more optimizer.warmup_steps; where it is so from the first step on, look at "
-            "the term and the data instead"
+            f"by step {self.n_updates:,}{where}; {before} optimizer.learning_rate or more optimizer.warmup_steps; where "
+            "it is so from the first step on, look at the term and the data instead"
         )
-        refuse_divergence("the policy's", self._latest_loss, self if weights else None, advice)
+        refuse_divergence("the policy's", self._latest_loss, None, advice)
+        if self._latest_critic_loss is not None:
+            of_critic = f"by step {self.n_updates:,}; {before} critic.model.learning_rate"
+            refuse_divergence("the critic's", self._latest_critic_loss, self.critic if weights else None, of_critic)
+        refuse_divergence("the policy's", None, self if weights else None, advice)
 
     @staticmethod
     def _all(value: Any) -> list[Any]:

@@ -14,6 +14,8 @@ from dtag.products.linear import choose_library
 from dtag.training.kept_memory import keep_freed_memory
 from dtag.training.settings import TrainSettings
 
+DDP = "ddp_find_unused_parameters_true"  # Lightning's name
+
 
 def set_process_up(train: TrainSettings) -> None:
     """Threads, libraries, precision and memory of a process that trains."""
@@ -27,7 +29,8 @@ def set_process_up(train: TrainSettings) -> None:
 def make_trainer(train: TrainSettings, **options: Any) -> Trainer:
     """Lightning's Trainer on the machine that the settings name; options: its own, over those.
 
-    accelerator "auto" is CUDA's GPUs, else the CPU: Apple's have no float64, in which returns are counted. Raises
+    accelerator "auto" is CUDA's GPUs, else the CPU: Apple's have no float64, in which returns are counted. strategy
+    "auto" with several devices is a DDP that allows weights which no term uses, as a std beside a squared error. Raises
     UsageError when this machine or Lightning has no such thing.
     """
     automatic = "cuda" if torch.cuda.is_available() else "cpu"
@@ -35,7 +38,7 @@ def make_trainer(train: TrainSettings, **options: Any) -> Trainer:
         "accelerator": automatic if train.accelerator == "auto" else train.accelerator,
         "devices": train.devices,
         "num_nodes": train.n_nodes,
-        "strategy": train.strategy,
+        "strategy": DDP if train.strategy == "auto" and _has_several(train) else train.strategy,
         "enable_model_summary": False,
         "enable_checkpointing": False,  # Lightning's own, by optimiser steps
     }
@@ -47,6 +50,18 @@ def make_trainer(train: TrainSettings, **options: Any) -> Trainer:
         named = ("accelerator", "devices", "strategy", "precision")
         settings = ", ".join(f"train.{name}={getattr(train, name)}" for name in named)
         raise UsageError(f"this machine cannot train with {settings}: {' '.join(str(error).split())}") from error
+
+
+def _has_several(train: TrainSettings) -> bool:
+    """Whether its devices, on all nodes, are more than one."""
+    devices = train.devices
+    if devices in ("auto", "-1", -1):
+        n = torch.cuda.device_count() if train.accelerator in ("auto", "cuda", "gpu") else 1
+    elif isinstance(devices, str):
+        n = len(devices.strip(",").split(",")) if "," in devices else int(devices) if devices.isdigit() else 1
+    else:
+        n = devices if isinstance(devices, int) else len(devices)
+    return n > 1 or train.n_nodes > 1
 
 
 def quiet_lightning() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shlex
@@ -47,7 +48,10 @@ class RunFolder:
         """What results.json holds, the last thing that a run writes; None while there is something left to do."""
         if not (self.results.is_file() and self.agent.is_file()):
             return None
-        found: dict[str, Any] = json.loads(self.results.read_text())
+        try:
+            found: dict[str, Any] = json.loads(self.results.read_text())
+        except ValueError:
+            return None  # not written by dtag, which writes it whole: made again
         return found
 
 
@@ -70,12 +74,18 @@ def create_run_folder(config: dict[str, Any], key: str = "") -> RunFolder:
     """Make the folder of a new run and write config and provenance into it.
 
     key: tells apart the runs of one command (its seed). Raises UsageError when the named folder already holds a run, or
-    cannot be made.
+    cannot be made. Unnamed runs that begin in the same second have folders of their own.
     """
-    folder = RunFolder(Path(config["output"]) / config["experiment"] / (config["name"] or new_name()) / key)
+    parent, name = Path(config["output"]) / config["experiment"], config["name"] or new_name()
+    folder = RunFolder(parent / name / key)
     if is_first_rank():
-        _refuse_taken(folder)
+        chosen_here = not config["name"] and _job_name() is None and "LOCAL_RANK" not in os.environ
+        if not chosen_here:
+            _refuse_taken(folder)
         try:
+            if chosen_here:
+                os.environ[_BEGAN] = name = _made(parent, name)  # where the ranks that Lightning launches look for it
+                folder = RunFolder(parent / name / key)
             folder.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"output={config['output']}: {folder.path} cannot be made: {error.strerror}") from error
@@ -84,10 +94,23 @@ def create_run_folder(config: dict[str, Any], key: str = "") -> RunFolder:
     return folder
 
 
+def _made(parent: Path, name: str) -> str:
+    """The name, with a number where another process has made that folder first, of a folder that is now there."""
+    for number in itertools.count(1):
+        own = name if number == 1 else f"{name}-{number}"
+        try:
+            (parent / own).mkdir(parents=True)
+        except FileExistsError:
+            continue
+        break
+    return own
+
+
 def _refuse_taken(folder: RunFolder) -> None:
     if folder.config.exists():
         raise UsageError(
-            f"{folder.path} already holds a run: continue it with --resume {folder.path}, or choose another name="
+            f"{folder.path} already holds a run: continue it with --resume {shlex.quote(str(folder.path))}, or choose "
+            "another name="
         )
 
 

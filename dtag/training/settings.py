@@ -148,6 +148,6 @@ class OnlineSettings:
     def __post_init__(self) -> None:
         least = {"n_environment_steps": 1, "replay_trajectories": 1, "updates_per_round": 1, "episodes_per_round": 1}
         least |= {"environments": 1, "minimum_steps": 0, "first_steps": 0, "return_warmup": 0, "evaluate_every": 0}
-        for name, smallest in {**least, "noise": 0, "recent_steps": 0}.items():
+        for name, smallest in {**least, "noise": 0, "recent_steps": 0, "seed": 0}.items():
             if getattr(self, name) < smallest:
                 raise ValueError(f"online.{name}={getattr(self, name)} must be at least {smallest}")

@@ -52,3 +52,14 @@ def test_a_stop_names_the_seeds_that_are_left(
 @pytest.mark.parametrize("seeds", ["3..1", "one", "0,0", ""])
 def test_seeds_that_are_none_are_refused(config: str, seeds: str) -> None:
     assert main(["fit", "--config", config, "--seeds", seeds]) == 2
+
+
+def test_a_seed_that_is_there_already_is_refused_before_any_is_trained(
+    config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "line" / "s" / "seed-1"
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("")
+    assert main(["fit", "--config", config, "name=s", "--seeds", "0..1"]) == 2
+    assert "already holds a run" in " ".join(capsys.readouterr().err.split())
+    assert not folder.with_name("seed-0").exists()

@@ -81,3 +81,19 @@ def test_buffers_hold_what_the_parameters_held():
     assert list(network.state_dict()) == names
     assert torch.equal(network(x), before)
     assert not network(x).requires_grad
+
+
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_values_and_their_gradients_are_not_rounded_under_autocast(layer_norm):
+    torch.manual_seed(0)
+    network = QEnsemble(2, 4, 2, (16, 16), layer_norm)
+    states, actions = torch.randn(7, 4), torch.randn(7, 2, requires_grad=True)
+    expected = network.q(states, actions)
+    (slope,) = torch.autograd.grad(expected.sum(), actions)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = network.q(states, actions)
+        half = network.q(states.bfloat16(), actions.bfloat16())
+    assert torch.equal(found, expected)
+    (own_slope,) = torch.autograd.grad(found.sum(), actions)
+    assert torch.equal(own_slope, slope)
+    assert half.dtype == torch.float32

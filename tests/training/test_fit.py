@@ -18,10 +18,11 @@ import dtag
 from dtag.config.schema import check
 from dtag.critic.iql import IQL
 from dtag.errors import CheckpointError, DtagError, UsageError
-from dtag.training.checkpoint import load_agent
+from dtag.training.checkpoint import critic_of, load_agent, read_checkpoint
 from dtag.training.experiment import SCHEMA, build_data
+from dtag.training.finetune import finetune
 from dtag.training.fit import FitResult, fit
-from dtag.training.run_folder import new_name
+from dtag.training.run_folder import create_run_folder, new_name
 from dtag.training.signals import StopFlag, Stopped
 from dtag.training.validate import validate
 from tests.reference.toy_environment import line_config, store_line
@@ -370,6 +371,47 @@ def test_unnamed_runs_have_names_of_their_own_that_all_ranks_agree_on(monkeypatc
     assert [new_name(), new_name()] == ["job-7", "job-7-2"]
 
 
+def test_unnamed_runs_begun_in_the_same_second_have_folders_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LOCAL_RANK", "TORCHELASTIC_RUN_ID", "SLURM_JOB_ID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DTAG_BEGAN", "")
+    config = {**line_config(store_line(), tmp_path), "name": None}
+    monkeypatch.setattr("dtag.training.run_folder.new_name", lambda: "now")  # of three processes
+    (tmp_path / config["experiment"] / "now").mkdir(parents=True)  # of a fourth, which has written nothing yet
+    folders = [create_run_folder({**config, "seed": seed}) for seed in range(3)]
+    assert [folder.path.name for folder in folders] == ["now-2", "now-3", "now-4"]
+    assert [f"seed: {seed}" in folder.config.read_text() for seed, folder in enumerate(folders)] == [True] * 3
+    assert os.environ["DTAG_BEGAN"] == "now-4"  # where ranks that this process launches find the last
+
+
+@pytest.mark.parametrize(("file", "message"), [("critic", r"last\.ckpt is damaged .*remove it"), ("results", None)])
+def test_a_damaged_file_in_a_runs_folder_is_named_or_made_again(tmp_path: Path, file: str, message: str | None) -> None:
+    run = fit(line_config(store_line(), tmp_path, name="run"))
+    if message is None:
+        results = (run.folder / "results.json").read_text()
+        (run.folder / "results.json").write_text(results[: len(results) // 2])
+        fit({}, resume=run.folder)
+        assert json.loads((run.folder / "results.json").read_text())["rows"] == json.loads(results)["rows"]
+        return
+    last = run.folder / "policy" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:2000])
+    (run.folder / "results.json").unlink()
+    with pytest.raises(CheckpointError, match=message):
+        fit({}, resume=run.folder)
+
+
+def test_a_fit_run_is_not_continued_by_finetune_nor_refined_without_a_critic(tmp_path: Path) -> None:
+    lines: list[str] = []
+    run = fit(line_config(store_line(), tmp_path, name="run", critic=None), report=lines.append)
+    assert any("no critic, so Action Gradient does nothing here" in line for line in lines)
+    with pytest.raises(UsageError, match="is a run of dtag fit"):
+        finetune(None, resume=run.folder)
+    with pytest.raises(UsageError, match="has no critic, so Action Gradient would do nothing"):
+        validate(run.folder, ["ag.n_steps=3"], trust=True)
+
+
 class NoWeight:
     def __call__(self, *_: Any) -> Any:
         return torch.zeros(()), {}
@@ -428,3 +470,15 @@ def test_a_mistake_is_named_before_there_is_a_folder(tmp_path: Path, sections: d
 def test_the_term_that_is_not_a_number_is_named(tmp_path: Path) -> None:
     with pytest.raises(DtagError, match=r"became nan by step 1 in losses\.mine; .*look at the term and the data"):
         fit(line_config(store_line(), tmp_path, critic=None, losses=_mine("NotANumber"), train={"log_every": 1}))
+
+
+def test_a_critic_learns_the_same_in_mixed_precision(tmp_path: Path) -> None:
+    """All of it is float32: Q near 100 has steps of 0.5 in bfloat16."""
+    found = []
+    for precision in ("32-true", "bf16-mixed"):
+        own = line_config(store_line(), tmp_path, name=precision, train={"precision": precision})
+        run = fit(own, stage="critic")
+        assert run.critic is not None
+        critic: Any = critic_of(read_checkpoint(run.critic, trust=True))
+        found.append(critic.state_dict())
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())

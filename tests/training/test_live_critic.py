@@ -14,7 +14,7 @@ import pytest
 import torch
 from lightning import Callback
 
-from dtag.errors import UsageError
+from dtag.errors import DtagError, UsageError
 from dtag.training.checkpoint import load_agent
 from dtag.training.fit import fit
 from dtag.training.policy_module import PolicyModule
@@ -205,6 +205,19 @@ def test_two_processes_end_with_the_same_policy_critic_and_target(tmp_path: Path
     )
     assert done.returncode == 0, done.stderr
     assert {path.name for path in tmp_path.glob("rank*")} == {"rank0", "rank1"}
+
+
+def test_a_critic_that_is_not_finite_is_named_and_not_the_policy(tmp_path: Path) -> None:
+    class Break(Callback):
+        def on_train_batch_start(self, trainer: Any, module: PolicyModule, *_: Any) -> None:
+            torch.nn.init.constant_(module.critic.q_network.output.bias, torch.nan)
+
+    made = {**config(tmp_path), "losses": {"action": LOSSES["action"]}}
+    made["train"] = {**made["train"], "n_steps": 5, "log_every": 2}
+    with pytest.raises(
+        DtagError, match=r"the critic's loss became nan by step 2; .*lower critic\.model\.learning_rate"
+    ):
+        fit(made, callbacks=[Break()])
 
 
 def test_a_critic_with_the_wrong_settings_is_refused_by_name(tmp_path: Path) -> None:

@@ -43,9 +43,9 @@ class Tuning:
         wrong = [f"{name}: at least one is needed" for name in ("eta", "n_steps", "rule") if not getattr(self, name)]
         wrong += [f"rule: {rule} is not one of {', '.join(RULES)}" for rule in self.rule if rule not in RULES]
         wrong += [f"n_steps: {n} is negative" for n in self.n_steps if n < 0]
-        for name in ("train_steps", "held_out_steps"):
-            if getattr(self, name) < 1:
-                wrong.append(f"{name}: found {getattr(self, name)}, expected 1 or more")
+        for name, least in (("train_steps", 1), ("held_out_steps", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                wrong.append(f"{name}: found {getattr(self, name)}, expected {least} or more")
         if wrong:
             raise UsageError("\n  ".join(["mistakes in what to tune:", *wrong]))
 
