@@ -39,9 +39,13 @@ def show_plan(config: str, overrides: list[str], console: Console) -> int:
     console.print(plan_table(jobs, failed, estimates))
     n_workers = sweep.n_workers if local else int(sweep.settings["jobs"])
     seconds = seconds_to_do(jobs, estimates)
-    lines = [f"to do: {len(left)} runs, {in_words(sum(seconds.values()))} one after another"]
+    unknown = [job for job in left if estimates[job.name].problem]
+    least = "at least " if unknown else ""
+    lines = [f"to do: {len(left)} runs, {least}{in_words(sum(seconds.values()))} one after another"]
     if n_workers > 1:
-        lines[0] += f", about {in_words(makespan(jobs, seconds, n_workers))} with {n_workers} at once"
+        lines[0] += f", {least or 'about '}{in_words(makespan(jobs, seconds, n_workers))} with {n_workers} at once"
+    if unknown and len(unknown) == len(left):
+        lines = [f"to do: {len(left)} runs; how long they take is not known"]
     lines += [f"{name} failed last time: {error}" for name, error in failed.items()]
     lines += [*_where_times_are_from(left, estimates), *_what_is_missing(left)]
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)

@@ -91,7 +91,7 @@ def _published(path: Path) -> D4RLSource | None:
 
 def _read(path: Path, split_on: SplitOn | None, state_dims: int | None) -> Trajectories:
     if path.suffix == ".npz":
-        return read_npz(path, split_on=split_on or "either")
+        return read_npz(path, split_on=split_on or "either", state_dims=state_dims)
     if path.suffix in SUFFIXES:
         return read_d4rl(path, split_on=split_on, state_dims=state_dims)
     raise DataError(f"{path}: of the kinds {', '.join(SUFFIXES)} it is none")

@@ -26,12 +26,12 @@ _KEYS = {
 _OPTIONAL = "next_states"
 
 
-def read_npz(path: str | Path, *, split_on: SplitOn = "either") -> Trajectories:
+def read_npz(path: str | Path, *, split_on: SplitOn = "either", state_dims: int | None = None) -> Trajectories:
     """Episodes of a file written by `np.savez(path, states=..., actions=..., ...)`, laid end to end.
 
     states or observations (N, S), actions (N, A), rewards (N,), terminated or terminals (N,), truncated or timeouts
     (N,); next_states or next_observations (N, S) may be left out, then the state after an episode's end is unknown.
-    split_on: see `Trajectories.from_arrays`.
+    split_on: see `Trajectories.from_arrays`. state_dims: keep the first that many dims of a state.
 
     Raises DataError naming file, key and row.
     """
@@ -45,6 +45,13 @@ def read_npz(path: str | Path, *, split_on: SplitOn = "either") -> Trajectories:
             arrays = {name: _load(archive, key, file_path) for name, key in keys.items()}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{file_path}: is not a readable .npz file: {first_line(error)}") from error
+    for name in ("states", "next_states"):
+        if state_dims is None or name not in arrays:
+            continue
+        if arrays[name].ndim == 2 and not 1 <= state_dims <= arrays[name].shape[1]:
+            held = f"'{keys[name]}' has {arrays[name].shape[1]}"
+            raise DataError(f"{file_path}: cannot keep {state_dims} state dims, {held}")
+        arrays[name] = arrays[name][..., :state_dims]
     return Trajectories.from_arrays(**arrays, split_on=split_on, source=str(file_path), keys=keys)
 
 

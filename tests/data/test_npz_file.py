@@ -79,3 +79,12 @@ def test_damaged_values_are_named_by_key(tmp_path: Path) -> None:
     path.write_bytes(damaged)
     with pytest.raises(DataError, match="'rewards' cannot be read: Bad CRC"):
         read_npz(path)
+
+
+def test_the_first_state_dims_can_be_kept_and_no_more_than_there_are(tmp_path: Path) -> None:
+    whole = read_npz(write(tmp_path / "a.npz"))
+    kept = read_npz(tmp_path / "a.npz", state_dims=1)
+    assert np.array_equal(kept.states, whole.states[:, :1])
+    assert np.array_equal(kept.final_states, whole.final_states[:, :1])
+    with pytest.raises(DataError, match=r"a\.npz: cannot keep 99 state dims, 'states' has \d"):
+        read_npz(tmp_path / "a.npz", state_dims=99)

@@ -115,6 +115,8 @@ def test_a_cost_that_cannot_be_measured_is_told_with_the_reason(
     monkeypatch.setattr("dtag.sweep.forecast._measure", lambda *_: Estimate(None, "unknown", problem="dtag: no memory"))
     text = _shown(write_sweep(tmp_path, methods={"dt": METHODS["dt"]}), tmp_path)
     assert "dt: its cost is not known: dtag: no memory" in text
+    assert "how long they take is not known" in text
+    assert "0 s" not in text
 
 
 @pytest.mark.slow
