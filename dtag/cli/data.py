@@ -143,10 +143,7 @@ def _make(args: argparse.Namespace) -> None:
     if args.name not in GENERATED:
         offers = did_you_mean(nearest(args.name, GENERATED)) or f"; known are {', '.join(GENERATED)}"
         raise UsageError(f"no generator is named '{args.name}'{offers}")
-    if args.steps < 1:
-        raise UsageError(f"--steps must be at least 1, not {args.steps}")
-    if args.seed < 0:
-        raise UsageError(f"--seed must be at least 0, not {args.seed}")
+    _refuse_steps_and_seed(args)
     id = args.id or generated_id(args.name)
     check_free(id, overwrite=args.overwrite)  # before minutes of simulation, not after
     from dtag.data.pointmaze import make_point_maze_dataset
@@ -160,6 +157,12 @@ def _make(args: argparse.Namespace) -> None:
     _report(made, folder, "made")
 
 
+def _refuse_steps_and_seed(args: argparse.Namespace) -> None:
+    for name, least in (("steps", 1), ("seed", 0)):
+        if getattr(args, name) < least:
+            raise UsageError(f"--{name} must be at least {least}, not {getattr(args, name)}")
+
+
 def _make_random(args: argparse.Namespace) -> None:
     from dtag.cli.data_tables import bar
     from dtag.data.minari_store import check_free, save
@@ -167,10 +170,7 @@ def _make_random(args: argparse.Namespace) -> None:
 
     if not args.env:
         raise UsageError("`dtag data make random` needs --env, e.g. --env Hopper-v5 or --env antmaze-umaze")
-    if args.steps < 1:
-        raise UsageError(f"--steps must be at least 1, not {args.steps}")
-    if args.seed < 0:
-        raise UsageError(f"--seed must be at least 0, not {args.seed}")
+    _refuse_steps_and_seed(args)
     id = args.id or random_id(args.env)
     check_free(id, overwrite=args.overwrite)
     keys = tuple((args.observation_keys or "").split(",")) if args.observation_keys else ()

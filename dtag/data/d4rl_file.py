@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from dtag.data.source_file import first_line, readable_file
+from dtag.data.source_file import first_line, readable_file, state_columns
 from dtag.data.trajectories import SplitOn, Trajectories
 from dtag.errors import DataError
 
@@ -51,7 +51,7 @@ def read_d4rl_attributes(path: str | Path) -> dict[str, str]:
 
 def _read(file: h5py.File, source: str, split_on: SplitOn | None, state_dims: int | None) -> Trajectories:
     _check_keys(file, source)
-    columns = _columns(file["observations"], source, state_dims)
+    columns = state_columns(file["observations"].shape, "observations", source, state_dims)
     terminals, timeouts = file["terminals"][()], file["timeouts"][()]
     trajectories = Trajectories.from_arrays(
         _floats(file["observations"], source, columns),
@@ -79,14 +79,6 @@ def _check_keys(file: h5py.File, source: str) -> None:
     if missing:
         names = ", ".join(f"'{key}'" for key in missing)
         raise DataError(f"{source}: {names} missing; D4RL's layout has {', '.join(_KEYS.values())}, timeouts")
-
-
-def _columns(dataset: h5py.Dataset, source: str, state_dims: int | None) -> slice:
-    if state_dims is None or dataset.ndim != 2:
-        return slice(None)
-    if not 1 <= state_dims <= dataset.shape[1]:
-        raise DataError(f"{source}: cannot keep {state_dims} state dims, 'observations' has {dataset.shape[1]}")
-    return slice(state_dims)
 
 
 def _floats(dataset: h5py.Dataset, source: str, columns: slice = slice(None)) -> NDArray[np.float32]:

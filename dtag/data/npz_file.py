@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dtag.data.source_file import first_line, readable_file
+from dtag.data.source_file import first_line, readable_file, state_columns
 from dtag.data.trajectories import SplitOn, Trajectories
 from dtag.errors import DataError
 
@@ -46,12 +46,9 @@ def read_npz(path: str | Path, *, split_on: SplitOn = "either", state_dims: int 
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{file_path}: is not a readable .npz file: {first_line(error)}") from error
     for name in ("states", "next_states"):
-        if state_dims is None or name not in arrays:
-            continue
-        if arrays[name].ndim == 2 and not 1 <= state_dims <= arrays[name].shape[1]:
-            held = f"'{keys[name]}' has {arrays[name].shape[1]}"
-            raise DataError(f"{file_path}: cannot keep {state_dims} state dims, {held}")
-        arrays[name] = arrays[name][..., :state_dims]
+        if name in arrays:
+            columns = state_columns(arrays[name].shape, keys[name], str(file_path), state_dims)
+            arrays[name] = arrays[name][..., columns]
     return Trajectories.from_arrays(**arrays, split_on=split_on, source=str(file_path), keys=keys)
 
 

@@ -25,3 +25,12 @@ def readable_file(path: str | Path) -> Path:
 def first_line(error: BaseException) -> str:
     """The first line of an exception's message, or its type's name when it has none."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def state_columns(shape: tuple[int, ...], key: str, source: str, state_dims: int | None) -> slice:
+    """Which columns of an array of states (N, S) to read: all, or the first state_dims; DataError if there are not as many."""
+    if state_dims is None or len(shape) != 2:
+        return slice(None)
+    if not 1 <= state_dims <= shape[1]:
+        raise DataError(f"{source}: cannot keep {state_dims} state dims, '{key}' has {shape[1]}")
+    return slice(state_dims)

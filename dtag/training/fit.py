@@ -217,15 +217,15 @@ class _Run:
             )
 
     def report_estimate(self, stage: Stage) -> None:
-        """On a CPU, say how long training will take, and name the laptop's preset where that is over an hour and more steps."""
+        """On a CPU, say how long training will take; over an hour, name the laptop's preset if it has fewer steps."""
         if self.train.accelerator not in ("cpu", "auto") or torch.cuda.is_available():
             return
         parts = estimate_seconds(self.config, self.data, self.train, stage)
         total = sum(parts.values())
         each = ", ".join(f"{name} {in_words(seconds)}" for name, seconds in parts.items())
         preset = "small" if self.config["data"]["context_length"] > 1 else "small_mlp"
-        is_longer = self.train.n_steps > load_config([preset_file(preset)])["train"]["n_steps"]
-        hint = f"; --preset {preset} makes it less" if total > HOUR and is_longer else ""
+        is_long = total > HOUR and self.train.n_steps > load_config([preset_file(preset)])["train"]["n_steps"]
+        hint = f"; --preset {preset} makes it less" if is_long else ""
         self.report(f"estimated training time on this CPU: {in_words(total)} ({each}), evaluations apart{hint}")
 
     def critic_stage(self, folder: RunFolder, stage: Stage) -> FrozenCritic:

@@ -38,30 +38,22 @@ def make_trainer(train: TrainSettings, **options: Any) -> Trainer:
         "accelerator": automatic if train.accelerator == "auto" else train.accelerator,
         "devices": train.devices,
         "num_nodes": train.n_nodes,
-        "strategy": DDP if train.strategy == "auto" and _has_several(train) else train.strategy,
+        "strategy": train.strategy,
         "enable_model_summary": False,
         "enable_checkpointing": False,  # Lightning's own, by optimiser steps
+        **options,
     }
     try:
         if train.accelerator == "mps":
             raise ValueError("Apple's GPUs have no float64, in which returns are counted")
-        return Trainer(**{**machine, **options})
+        trainer = Trainer(**machine)
+        if machine["strategy"] == "auto" and trainer.num_devices * trainer.num_nodes > 1:
+            trainer = Trainer(**{**machine, "strategy": DDP})
+        return trainer
     except (MisconfigurationException, ValueError) as error:
         named = ("accelerator", "devices", "strategy", "precision")
         settings = ", ".join(f"train.{name}={getattr(train, name)}" for name in named)
         raise UsageError(f"this machine cannot train with {settings}: {' '.join(str(error).split())}") from error
-
-
-def _has_several(train: TrainSettings) -> bool:
-    """Whether its devices, on all nodes, are more than one."""
-    devices = train.devices
-    if devices in ("auto", "-1", -1):
-        n = torch.cuda.device_count() if train.accelerator in ("auto", "cuda", "gpu") else 1
-    elif isinstance(devices, str):
-        n = len(devices.strip(",").split(",")) if "," in devices else int(devices) if devices.isdigit() else 1
-    else:
-        n = devices if isinstance(devices, int) else len(devices)
-    return n > 1 or train.n_nodes > 1
 
 
 def quiet_lightning() -> None:

@@ -79,11 +79,10 @@ def create_run_folder(config: dict[str, Any], key: str = "") -> RunFolder:
     parent, name = Path(config["output"]) / config["experiment"], config["name"] or new_name()
     folder = RunFolder(parent / name / key)
     if is_first_rank():
-        chosen_here = not config["name"] and _job_name() is None and "LOCAL_RANK" not in os.environ
-        if not chosen_here:
-            _refuse_taken(folder)
         try:
-            if chosen_here:
+            if config["name"] or _job_name() is not None or "LOCAL_RANK" in os.environ:  # all ranks have agreed on it
+                _refuse_taken(folder)
+            else:
                 os.environ[_BEGAN] = name = _made(parent, name)  # where the ranks that Lightning launches look for it
                 folder = RunFolder(parent / name / key)
             folder.path.mkdir(parents=True, exist_ok=True)

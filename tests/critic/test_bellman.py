@@ -261,6 +261,7 @@ def test_the_held_penalty_is_alpha_times_what_each_members_gap_has_beyond_the_on
 def test_the_multiplier_grows_while_the_gap_is_exceeded(gap, grows):
     made, actor = critic(SampledPolicy(), penalty=ConservativePenalty(n_actions=4, lagrange_gap=gap)), FixedActor()
     optimizer, before = made.optimizer(), made.penalty.log_multiplier.item()
+    assert before == 1.0  # as CORL's
     loss, _ = made.loss(transitions(), actor)
     loss.backward()
     optimizer.step()

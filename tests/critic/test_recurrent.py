@@ -185,3 +185,13 @@ def test_awac_may_use_it():
     assert found.shape == own.mask.shape
     distribution = torch.distributions.Normal(torch.zeros_like(own.actions), 1.0)
     assert AWAC()(own, PolicyOutput(own.actions, distribution, None), made)[0].isfinite()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_values_are_not_rounded_under_autocast(cell: str) -> None:
+    torch.manual_seed(0)
+    network = RecurrentQ(2, S + A, (5, 4), cell)
+    states, actions = torch.randn(3, K, S), torch.randn(3, K, A)
+    expected = network.along(states, actions)[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(network.along(states, actions)[0], expected)
